@@ -1,0 +1,84 @@
+"""The errors that platemill raises, with the exit code that each ends a command with.
+
+::
+
+    PlatemillError
+    ├── ConfigurationError      2  wrong usage, settings or environment
+    │   └── ArchiveError        2  an archive that was named cannot be opened
+    ├── CheckFailed             3  a check failed, nothing was published
+    ├── RetryableError          4  the same call may succeed later
+    │   ├── ServerUnavailable   4  Triton, Ray or a store does not answer
+    │   └── ShardsIncomplete    4  a job ended before all of its shards were committed
+    └── ImageRejected           –  one image cannot be used; it becomes a quarantined row
+
+A final error is never retried; a retryable one may be. All of them survive pickling, since Ray
+carries them between processes: an error's arguments are exactly its constructor's arguments.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ArchiveError",
+    "CheckFailed",
+    "ConfigurationError",
+    "ImageRejected",
+    "PlatemillError",
+    "RetryableError",
+    "ServerUnavailable",
+    "ShardsIncomplete",
+]
+
+
+class PlatemillError(Exception):
+    """Base of every error that platemill raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigurationError(PlatemillError):
+    """Wrong usage, settings or environment: the text says what to change."""
+
+    exit_code = 2
+
+
+class ArchiveError(ConfigurationError):
+    """An archive that was named on the command line cannot be opened at all."""
+
+
+class CheckFailed(PlatemillError):
+    """A check failed before publishing; readers still see the generation before."""
+
+    exit_code = 3
+
+
+class RetryableError(PlatemillError):
+    """The same call may succeed later; what was done so far is kept."""
+
+    exit_code = 4
+
+
+class ServerUnavailable(RetryableError):
+    """Triton, Ray or a store does not answer."""
+
+
+class ShardsIncomplete(RetryableError):
+    """A recognition job ended before all of its shards were committed."""
+
+
+class ImageRejected(PlatemillError):
+    """One image cannot be used. It becomes a quarantined row, never a silent gap.
+
+    Args:
+        reason: a short stable word for the ``images.reason`` column, ``truncated`` say.
+        detail: what was seen, for people.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason

@@ -1,0 +1,293 @@
+"""The schema, said once: tables, columns, types, units, keys, owners and descriptions.
+
+The Parquet writer, DuckDB's views, Feast's fields and the data dictionary are derived from here.
+Times are UTC in microseconds. ``SCHEMA_VERSION`` changes whenever a stored column's meaning does;
+it is part of every shard's key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import pyarrow as pa
+
+__all__ = [
+    "FACTS",
+    "SCHEMA_VERSION",
+    "TABLES",
+    "TILES",
+    "Column",
+    "ImageStatus",
+    "Period",
+    "Table",
+    "TimeSource",
+]
+
+SCHEMA_VERSION = "1"
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+DATE = pa.date32()
+TEXT = pa.string()
+COUNT = pa.int64()
+PIXELS = pa.float32()
+SHARE = pa.float32()
+SUM = pa.decimal128(38, 6)
+SUM_OF_SQUARES = pa.decimal128(38, 12)
+
+
+class ImageStatus(StrEnum):
+    """What became of an image."""
+
+    RECOGNISED = "recognised"
+    NO_PLATE = "no_plate"
+    QUARANTINED = "quarantined"
+
+
+class TimeSource(StrEnum):
+    """Where an image's camera and time came from."""
+
+    LAYOUT = "layout"
+    INDEX = "index"
+    EXIF = "exif"
+    FILE = "file"
+
+
+class Period(StrEnum):
+    """The length of time that a tile covers."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its Arrow type, whether it may be null, its unit and what it says.
+
+    ``feature`` marks a column that is served by the feature store.
+    """
+
+    name: str
+    type: pa.DataType
+    description: str
+    unit: str = ""
+    nullable: bool = False
+    feature: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the lake. ``key`` is unique; ``partition`` is the column that divides its files.
+
+    A tile has a ``period``; ``entity`` is the feature store's join key, where it has one.
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    partition: str
+    period: Period | None = None
+    entity: str | None = None
+    owner: str = "data-engineering"
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def arrow(self) -> pa.Schema:
+        """The Arrow schema that every file of the table is written with."""
+        return pa.schema([pa.field(c.name, c.type, nullable=c.nullable) for c in self.columns])
+
+    @property
+    def features(self) -> tuple[Column, ...]:
+        """The columns that the feature store serves."""
+        return tuple(c for c in self.columns if c.feature)
+
+    def column(self, name: str) -> Column:
+        """The column of that name; ``KeyError`` if there is none."""
+        for candidate in self.columns:
+            if candidate.name == name:
+                return candidate
+        raise KeyError(f"{self.name} has no column {name}")
+
+
+_PIPELINE = Column(
+    "pipeline_version", TEXT, "hash of the weights, the configs and the pre- and post-processing"
+)
+_PLATE = Column("plate", TEXT, "the plate's text, Latin look-alikes of the Cyrillic letters")
+_CAMERA = Column("camera_id", TEXT, "the camera that took the image")
+_IMAGE_ID = Column(
+    "image_id", TEXT, "BLAKE2b-128 of the image's bytes, hex; of its URI if they were never read"
+)
+_CAPTURED = Column("captured_at", TIMESTAMP, "when the image was taken", "UTC")
+_DAY = Column("day", DATE, "the UTC day of captured_at")
+_PROCESSED = Column("processed_at", TIMESTAMP, "when the row was made", "UTC")
+
+IMAGES = Table(
+    "images",
+    "a row for every image ever seen, whatever became of it",
+    (
+        Column("uri", TEXT, "where the image lies: file:///…, tar://member::file:///…, zip://…"),
+        _IMAGE_ID,
+        _CAMERA,
+        _CAPTURED,
+        _DAY,
+        Column("byte_size", COUNT, "size of the encoded image", "bytes"),
+        Column("width", pa.int32(), "width as it is shown", "pixels", nullable=True),
+        Column("height", pa.int32(), "height as it is shown", "pixels", nullable=True),
+        Column("status", TEXT, "recognised, no_plate or quarantined"),
+        Column("reason", TEXT, "why an image is quarantined, a short stable word", nullable=True),
+        Column("detail", TEXT, "why an image is quarantined, for people", nullable=True),
+        Column("plates", pa.int32(), "plates seen: this image's rows in recognitions", "count"),
+        Column("time_source", TEXT, "what camera and time came from: layout, index, exif or file"),
+        Column("modified_at", TIMESTAMP, "the file's modification time", "UTC"),
+        _PIPELINE,
+        Column("run_id", TEXT, "the run that made the row"),
+        _PROCESSED,
+    ),
+    key=("uri", "pipeline_version"),
+    partition="day",
+)
+
+RECOGNITIONS = Table(
+    "recognitions",
+    "a row for every plate seen: atomic facts, nothing is aggregated here",
+    (
+        Column("uri", TEXT, "the image's URI"),
+        _IMAGE_ID,
+        Column("plate_index", pa.int32(), "place of the plate in its image, from 0"),
+        Column("plate", TEXT, "the plate's text; empty if it is not a well-formed plate"),
+        Column("raw_text", TEXT, "what was read, before the format was applied"),
+        Column("confidence", SHARE, "confidence of the text", "0 to 1"),
+        Column("detection_score", SHARE, "confidence of the box", "0 to 1"),
+        Column("xmin", PIXELS, "left edge of the box", "pixels"),
+        Column("ymin", PIXELS, "top edge of the box", "pixels"),
+        Column("xmax", PIXELS, "right edge of the box", "pixels"),
+        Column("ymax", PIXELS, "bottom edge of the box", "pixels"),
+        _CAMERA,
+        _CAPTURED,
+        _DAY,
+        _PIPELINE,
+        _PROCESSED,
+    ),
+    key=("uri", "plate_index", "pipeline_version"),
+    partition="day",
+)
+
+FACTS = (IMAGES, RECOGNITIONS)
+
+
+def _confidence() -> tuple[Column, ...]:
+    return (
+        Column("confidence_sum", SUM, "sum of the texts' confidences"),
+        Column("confidence_sum_sq", SUM_OF_SQUARES, "sum of their squares"),
+        Column("confidence_min", SHARE, "lowest confidence", "0 to 1", nullable=True),
+        Column("confidence_max", SHARE, "highest confidence", "0 to 1", nullable=True, feature=True),
+        Column(
+            "confidence_mean", pa.float64(), "mean confidence", "0 to 1", nullable=True, feature=True
+        ),
+    )
+
+
+def _seen(nullable: bool = False) -> tuple[Column, ...]:
+    return (
+        Column("first_seen", TIMESTAMP, "first sighting of the period", "UTC", nullable, True),
+        Column("last_seen", TIMESTAMP, "last sighting of the period", "UTC", nullable, True),
+    )
+
+
+def _known() -> tuple[Column, ...]:
+    return (
+        Column("event_timestamp", TIMESTAMP, "end of the period, when the tile is complete", "UTC"),
+        Column("created_timestamp", TIMESTAMP, "when this value became known", "UTC"),
+    )
+
+
+def _start(period: Period) -> Column:
+    what = {
+        Period.DAY: "the UTC day",
+        Period.WEEK: "the ISO week, by its Monday",
+        Period.MONTH: "the month, by its first day",
+    }
+    return Column(period.value, DATE, what[period])
+
+
+def _plate_tile(period: Period) -> Table:
+    return Table(
+        f"plate_{period}_v1",
+        f"sightings of a plate in a {period}",
+        (
+            _PLATE,
+            _start(period),
+            _PIPELINE,
+            Column("sightings", COUNT, "times the plate was seen", "count", feature=True),
+            Column("cameras", COUNT, "distinct cameras that saw it", "count", feature=True),
+            Column("days_seen", COUNT, "days on which it was seen", "days", feature=True),
+            *_seen(),
+            Column("first_camera", TEXT, "camera of the first sighting", feature=True),
+            Column("last_camera", TEXT, "camera of the last sighting", feature=True),
+            *_confidence(),
+            *_known(),
+        ),
+        key=("plate", period.value, "pipeline_version"),
+        partition=period.value,
+        period=period,
+        entity="plate",
+        tags={"grain": period.value, "pii": "plate"},
+    )
+
+
+def _camera_tile(period: Period) -> Table:
+    return Table(
+        f"camera_{period}_v1",
+        f"what a camera delivered in a {period}",
+        (
+            _CAMERA,
+            _start(period),
+            _PIPELINE,
+            Column("images", COUNT, "images taken", "count", feature=True),
+            Column("recognised", COUNT, "images with at least one plate", "count", feature=True),
+            Column("no_plate", COUNT, "images without a plate", "count", feature=True),
+            Column("quarantined", COUNT, "images that could not be used", "count", feature=True),
+            Column("plates", COUNT, "plates seen, well formed or not", "count", feature=True),
+            Column("well_formed", COUNT, "plates with a well-formed text", "count", feature=True),
+            Column("distinct_plates", COUNT, "distinct well-formed texts", "count", feature=True),
+            *_seen(nullable=False),
+            *_confidence(),
+            *_known(),
+        ),
+        key=("camera_id", period.value, "pipeline_version"),
+        partition=period.value,
+        period=period,
+        entity="camera_id",
+        tags={"grain": period.value},
+    )
+
+
+PLATE_CAMERA_DAY = Table(
+    "plate_camera_day_v1",
+    "sightings of a plate by a camera in a day; distinct counts are merged from it",
+    (
+        _PLATE,
+        _CAMERA,
+        _start(Period.DAY),
+        _PIPELINE,
+        Column("sightings", COUNT, "times the camera saw the plate", "count"),
+        Column("first_seen", TIMESTAMP, "first sighting of the day", "UTC"),
+        Column("last_seen", TIMESTAMP, "last sighting of the day", "UTC"),
+        *_known(),
+    ),
+    key=("plate", "camera_id", "day", "pipeline_version"),
+    partition="day",
+    period=Period.DAY,
+    tags={"grain": "day", "pii": "plate"},
+)
+
+# In the order in which they are built: a tile reads only what stands before it.
+TILES = (
+    PLATE_CAMERA_DAY,
+    *(_plate_tile(period) for period in Period),
+    *(_camera_tile(period) for period in Period),
+)
+
+TABLES: dict[str, Table] = {table.name: table for table in (*FACTS, *TILES)}

@@ -1,0 +1,154 @@
+"""Every setting of platemill, in one frozen object, built at the entry points and passed down.
+
+The only module that reads the environment. A setting ``x`` is given as ``PLATEMILL_X``; an unknown
+``PLATEMILL_`` name is refused, so that a typing mistake never silently means the default.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from platemill.errors import ConfigurationError
+
+__all__ = ["QUIET_ENVIRONMENT", "Settings", "load_settings"]
+
+_PREFIX = "PLATEMILL_"
+
+# What a process that runs Prefect, Ray or Feast is started with: no telemetry, loopback only.
+QUIET_ENVIRONMENT = {
+    "DO_NOT_TRACK": "1",
+    "FEAST_USAGE": "False",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+def _project_root() -> Path:
+    return Path(__file__).resolve().parents[2]
+
+
+class Settings(BaseSettings):
+    """What a deployment may choose. Sizes in bytes and times in seconds unless a name says so."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
+
+    home: Path = Field(description="the folder that holds all that a deployment writes")
+    project: Path = Field(
+        default_factory=_project_root,
+        description="the folder that holds flows/, ray_jobs/, model_repository/ and warehouse/",
+    )
+    triton_python: Path | None = Field(
+        None, description="Python of Triton's environment; default: PROJECT/.venv-triton/bin/python"
+    )
+    triton_models: Path | None = Field(
+        None, description="model repository; default: PROJECT/model_repository"
+    )
+    triton_start_seconds: float = Field(
+        180.0, gt=0, description="how long Triton may take to have every model ready"
+    )
+    layout: str = Field(
+        "{camera}/{captured_at:%Y/%m/%d/%H%M%S}.jpg",
+        description="path template that camera and time are read from",
+    )
+    max_image_pixels: int = Field(
+        100_000_000, gt=0, description="a larger image is quarantined before it is decoded"
+    )
+    max_image_bytes: int = Field(
+        200_000_000, gt=0, description="a larger file is quarantined before it is read"
+    )
+    shard_images: int = Field(128, gt=0, description="images in a shard, the unit of commit")
+    workers: int = Field(1, gt=0, description="Ray actors that recognise")
+    images_in_flight: int = Field(
+        6, gt=0, description="images a worker holds at once, from reading to rows"
+    )
+    ray_address: str | None = Field(
+        None,
+        description="Jobs API of an existing cluster (http://host:8265); default: a private "
+        "cluster on loopback for the run",
+    )
+    ray_start_seconds: float = Field(
+        180.0, gt=0, description="how long the private Ray cluster may take to answer"
+    )
+    max_quarantined_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of a day's new images above which the night stops before publishing",
+    )
+    duckdb_memory: str = Field("2GB", description="DuckDB's memory limit while building tiles")
+    duckdb_threads: int = Field(2, gt=0, description="DuckDB's threads while building tiles")
+
+    @property
+    def lake(self) -> Path:
+        """Facts, tiles, shard records and generations."""
+        return self.home / "lake"
+
+    @property
+    def warehouse_file(self) -> Path:
+        """The DuckDB file that shows the current generation's tables."""
+        return self.home / "warehouse.duckdb"
+
+    @property
+    def features(self) -> Path:
+        """Feast's registry and embedded online store."""
+        return self.home / "features"
+
+    @property
+    def runs(self) -> Path:
+        """A folder a run: its inventory, plan, logs and summary."""
+        return self.home / "runs"
+
+    @property
+    def sql(self) -> Path:
+        """The folder of SQL files, one folder a table version."""
+        return self.project / "warehouse" / "sql"
+
+    @property
+    def models(self) -> Path:
+        """Triton's model repository."""
+        return self.triton_models or self.project / "model_repository"
+
+    @property
+    def triton_interpreter(self) -> Path:
+        """Python of Triton's environment."""
+        return self.triton_python or self.project / ".venv-triton" / "bin" / "python"
+
+    def environment(self) -> dict[str, str]:
+        """These settings as variables, for a process that builds its own ``Settings``."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return {f"{_PREFIX}{name.upper()}": str(value) for name, value in values.items()}
+
+
+def load_settings(**given: object) -> Settings:
+    """Build the settings from arguments, then the environment, then the defaults.
+
+    Raises:
+        ConfigurationError: a value is wrong or a ``PLATEMILL_`` variable is not a setting.
+    """
+    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    unknown = sorted(
+        name for name in os.environ if name.startswith(_PREFIX) and name not in known
+    )
+    if unknown:
+        raise ConfigurationError(
+            f"unknown setting in the environment: {', '.join(unknown)}. "
+            f"Known: {', '.join(sorted(known))}"
+        )
+    try:
+        settings = Settings(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
+        )
+        raise ConfigurationError(f"wrong settings: {problems}") from None
+    home = settings.home.expanduser().resolve()
+    return settings.model_copy(update={"home": home})
+
+

@@ -1,0 +1,5 @@
+"""Pre- and post-processing of the recogniser, in numpy and OpenCV only.
+
+Everything a Triton model does besides running a network stands here, so that the served
+models, the evaluation and the training all compute the same thing.
+"""
