@@ -1,0 +1,47 @@
+# Two environments: the main one, and Triton's, whose numpy must be older than 2.
+PYTHON ?= python3
+TRITON_PYTHON ?= $(PYTHON)
+VENV := .venv
+TRITON_VENV := .venv-triton
+MAIN_READY := $(VENV)/.ready
+TRITON_READY := $(TRITON_VENV)/.ready
+DEMO := build/demo
+PIP := bin/python -m pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check-system demo test check lint clean
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+check-system: ## check what the operating system must have, with the cure
+	@$(PYTHON) infra/check_system.py --python $(PYTHON) --triton-python $(TRITON_PYTHON)
+
+setup: $(MAIN_READY) $(TRITON_READY) ## build both environments
+
+$(MAIN_READY): pyproject.toml infra/constraints/main.txt | check-system
+	@echo "building the main environment in $(VENV) (a few minutes the first time)" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/$(PIP) --constraint infra/constraints/main.txt --editable '.[main,dev]'
+	@touch $@
+
+$(TRITON_READY): pyproject.toml infra/constraints/triton.txt | check-system
+	@echo "building Triton's environment in $(TRITON_VENV) (a few minutes the first time)" >&2
+	@$(TRITON_PYTHON) -m venv $(TRITON_VENV)
+	@$(TRITON_VENV)/$(PIP) --constraint infra/constraints/triton.txt --editable '.[triton]'
+	@touch $@
+
+demo: setup ## render a small archive, run the night over it, ask it something
+	@$(VENV)/bin/platemill demo --home $(DEMO)/home --photos $(DEMO)/photos
+
+test: setup check ## set up what is missing and pass the tests
+	@$(VENV)/bin/python -m pytest
+
+check: setup ## linters, types and the direction of imports
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+clean: ## remove what the demo wrote
+	rm -rf build

@@ -1,0 +1,50 @@
+"""The command line: ``platemill run|sql|lookup|status|triton|doctor``.
+
+Exit codes: 0 done, 2 wrong usage or configuration, 3 a check failed and nothing was published,
+4 a retryable failure. ``--json`` prints one JSON object on stdout and nothing else there; progress
+and logs go to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from platemill.cli.doctor import doctor
+from platemill.cli.lookup import lookup
+from platemill.cli.output import stderr
+from platemill.cli.run import run
+from platemill.cli.sql import sql
+from platemill.cli.status import status
+from platemill.cli.triton import triton_app
+from platemill.errors import PlatemillError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="platemill",
+    help="A nightly mill for archived photos: every number plate, precomputed and looked up.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    epilog="Exit codes: 0 done, 2 wrong usage or configuration, 3 a check failed and nothing was "
+    "published, 4 a retryable failure.",
+)
+app.command()(run)
+app.command()(sql)
+app.command()(lookup)
+app.command()(status)
+app.add_typer(triton_app, name="triton")
+app.command()(doctor)
+
+
+def main() -> None:
+    """Run the command line and end the process with the error's exit code."""
+    try:
+        app()
+    except PlatemillError as error:
+        stderr.print(f"[bold red]error:[/] {type(error).__name__}:", end=" ")
+        stderr.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)

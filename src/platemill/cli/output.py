@@ -1,0 +1,81 @@
+"""What the commands print: answers to stdout, progress and logs to stderr."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["HomeOption", "JsonOption", "print_json", "print_table", "stderr", "stdout"]
+
+stdout = Console()
+stderr = Console(stderr=True)
+
+HomeOption = Annotated[
+    str,
+    typer.Option("--home", envvar="PLATEMILL_HOME", help="Folder that holds all that is written."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+def _plain(value: object) -> Any:
+    """A value as JSON can hold it: times in ISO 8601, decimals as numbers, NaN as null."""
+    match value:
+        case dt.datetime():
+            at = value.astimezone(dt.UTC) if value.tzinfo else value.replace(tzinfo=dt.UTC)
+            return at.isoformat().replace("+00:00", "Z")
+        case dt.date() | dt.time():
+            return value.isoformat()
+        case dt.timedelta():
+            return value.total_seconds()
+        case decimal.Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case float():
+            return value if math.isfinite(value) else None
+        case bytes():
+            return value.hex()
+        case Mapping():
+            return {str(k): _plain(v) for k, v in value.items()}
+        case str() | int() | None:
+            return value
+        case Iterable():
+            return [_plain(v) for v in value]
+        case _:
+            return str(value)
+
+
+def print_json(value: object) -> None:
+    """Print one JSON object on stdout."""
+    typer.echo(json.dumps(_plain(value), ensure_ascii=False))
+
+
+def _cell(value: object) -> str:
+    plain = _plain(value)
+    if plain is None:
+        return ""
+    if isinstance(plain, float):
+        return f"{plain:.6g}"
+    if isinstance(plain, list | dict):
+        return json.dumps(plain, ensure_ascii=False)
+    return str(plain)
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
+) -> None:
+    """Print rows as a table on stdout, numbers to the right."""
+    body = [list(row) for row in rows]
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        numeric = body and all(isinstance(r[index], int | float | None) for r in body)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in body:
+        table.add_row(*(_cell(value).replace("[", r"\[") for value in row))
+    stdout.print(table)

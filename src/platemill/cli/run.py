@@ -1,0 +1,66 @@
+"""``platemill run``: one night."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+import typer
+
+from platemill.cli.output import HomeOption, JsonOption, print_json, print_table, stderr
+from platemill.errors import ConfigurationError
+from platemill.settings import load_settings
+
+__all__ = ["run"]
+
+
+def _days(given: list[str]) -> frozenset[dt.date] | None:
+    try:
+        return frozenset(dt.date.fromisoformat(day) for day in given) or None
+    except ValueError as error:
+        raise ConfigurationError(f"--day takes a date like 2026-05-04: {error}") from None
+
+
+def run(
+    home: HomeOption,
+    archive: Annotated[
+        list[str],
+        typer.Option(help="A folder, a .tar or a .zip, or a folder of such files. Repeatable."),
+    ],
+    day: Annotated[
+        list[str], typer.Option(help="Only images of this UTC day (YYYY-MM-DD). Repeatable.")
+    ] = [],  # noqa: B006 (typer reads the default, nothing changes it)
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="Path template that camera and time are read from, "
+            "'{camera}/{captured_at:%Y/%m/%d/%H%M%S}.jpg' say."
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run one night: find what is new, recognise it, grind the tiles, check, publish.
+
+    A night that was killed is simply run again: what was done is not done twice. A night that
+    finds nothing new ends in seconds.
+
+        platemill run --home ./home --archive ./photos
+    """
+    from platemill.launch.night import run_night
+
+    settings = load_settings(home=home, layout=layout)
+    summary = run_night(settings, archive, _days(day), console=stderr)
+    if json:
+        print_json(summary)
+        return
+    if not summary["images_new"]:
+        stderr.print(
+            f"Nothing new in {summary['images_seen']:,} images; "
+            f"generation {summary['generation']} stands."
+        )
+        return
+    rows = [
+        (name.replace("_", " "), value) for name, value in summary.items() if name != "seconds"
+    ]
+    rows += [(f"seconds: {stage}", value) for stage, value in summary["seconds"].items()]
+    print_table(("night", ""), rows)
