@@ -18,9 +18,7 @@ MARGIN_Y = 0.08
 """Part of the box's side added on each side of it, so that a tight box cuts no character."""
 
 
-def prepare_crops(
-    image: NDArray[np.uint8], boxes: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def prepare_crops(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Cut the boxes out of the image and scale them for the reader.
 
     Args:

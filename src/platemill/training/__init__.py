@@ -1,0 +1,1 @@
+"""Training, export and evaluation of the three networks. Needs torch (Triton's environment)."""

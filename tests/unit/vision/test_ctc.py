@@ -1,0 +1,66 @@
+"""Decoding the reader's logits."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from platemill.vision import ctc
+from platemill.vision.plates import ALPHABET
+
+
+def spell(path: str, certainty: float = 12.0) -> NDArray[np.float32]:
+    """Logits [23, 18] whose likeliest path is `path`, with `-` for the blank."""
+    logits = np.zeros((ctc.CLASSES, ctc.TIME_STEPS), np.float32)
+    for step, character in enumerate(path.ljust(ctc.TIME_STEPS, "-")):
+        logits[ctc.BLANK if character == "-" else ALPHABET.index(character), step] = certainty
+    return logits
+
+
+def test_a_clear_plate_is_read_with_confidence() -> None:
+    (reading,) = ctc.decode(spell("A1-23BCC-7-7")[None])
+    assert reading.raw_text == reading.plate == "A123BC77"
+    assert reading.confidence > 0.99
+
+
+def test_no_crops_give_no_readings() -> None:
+    assert ctc.decode(np.zeros((0, 23, 18), np.float32)) == []
+
+
+def test_a_text_that_is_no_plate_is_not_published() -> None:
+    (reading,) = ctc.decode(spell("1AB")[None])
+    assert reading.raw_text == "1AB"
+    assert reading.plate == ""
+    assert 0.9 < reading.confidence <= 1.0
+
+
+def test_the_grammar_mends_a_close_call() -> None:
+    logits = spell("0123BC7-7")
+    logits[ALPHABET.index("O"), 0] = 11.8
+    (reading,) = ctc.decode(logits[None])
+    assert reading.raw_text == "0123BC77"
+    assert reading.plate == "O123BC77"
+    assert 0.3 < reading.confidence < 0.6
+
+
+def test_rows_do_not_depend_on_each_other() -> None:
+    rng = np.random.default_rng(3)
+    logits = np.stack([spell("A1-23BC7-7", c) for c in (3, 4, 6, 9)])
+    logits += rng.normal(0, 1, logits.shape).astype(np.float32)
+    together = ctc.decode(logits)
+    assert together == [ctc.decode(row[None])[0] for row in logits]
+
+
+def test_the_forward_pass_sums_to_one_over_all_texts() -> None:
+    rng = np.random.default_rng(1)
+    steps = 3
+    logits = rng.normal(0, 2, (1, ctc.CLASSES, steps))
+    logits[:, 2:-1] = -60
+    probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    texts = ["", "0", "1", "00", "01", "10", "11", "010", "101"]
+    total = sum(float(ctc.score(probabilities, [text])[0]) for text in texts)
+    assert total == pytest.approx(1.0)
+
+
+def test_logits_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="23"):
+        ctc.decode(np.zeros((2, 18, 23), np.float32))
