@@ -7,6 +7,7 @@
     │   └── ArchiveError        2  an archive that was named cannot be opened
     ├── CheckFailed             3  a check failed, nothing was published
     ├── RetryableError          4  the same call may succeed later
+    │   ├── GenerationConflict  4  another run published first; rebase on what it published
     │   ├── ServerUnavailable   4  Triton, Ray or a store does not answer
     │   └── ShardsIncomplete    4  a job ended before all of its shards were committed
     └── ImageRejected           –  one image cannot be used; it becomes a quarantined row
@@ -23,6 +24,7 @@ __all__ = [
     "ArchiveError",
     "CheckFailed",
     "ConfigurationError",
+    "GenerationConflict",
     "ImageRejected",
     "PlatemillError",
     "RetryableError",
@@ -57,6 +59,10 @@ class RetryableError(PlatemillError):
     """The same call may succeed later; what was done so far is kept."""
 
     exit_code = 4
+
+
+class GenerationConflict(RetryableError):
+    """Another run published the generation first; nothing of this one is visible yet."""
 
 
 class ServerUnavailable(RetryableError):

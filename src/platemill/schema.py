@@ -14,6 +14,7 @@ import pyarrow as pa
 
 __all__ = [
     "FACTS",
+    "INVENTORY",
     "SCHEMA_VERSION",
     "TABLES",
     "TILES",
@@ -122,6 +123,26 @@ _IMAGE_ID = Column(
 _CAPTURED = Column("captured_at", TIMESTAMP, "when the image was taken", "UTC")
 _DAY = Column("day", DATE, "the UTC day of captured_at")
 _PROCESSED = Column("processed_at", TIMESTAMP, "when the row was made", "UTC")
+
+INVENTORY = Table(
+    "inventory",
+    "what the archives held when they were last looked at; compared with, not asked by SQL",
+    (
+        Column("uri", TEXT, "where the image lies: file:///…, tar://member::file:///…, zip://…"),
+        _IMAGE_ID,
+        _CAMERA,
+        _CAPTURED,
+        _DAY,
+        Column("byte_size", COUNT, "size of the encoded image", "bytes"),
+        Column("modified_at", TIMESTAMP, "the file's modification time", "UTC"),
+        Column("time_source", TEXT, "what camera and time came from: layout, index, exif or file"),
+        Column("offset", COUNT, "place of a tar member's data", "bytes", nullable=True),
+        Column("rejected_reason", TEXT, "why it cannot be used, a short word", nullable=True),
+        Column("rejected_detail", TEXT, "why it cannot be used, for people", nullable=True),
+    ),
+    key=("uri",),
+    partition="day",
+)
 
 IMAGES = Table(
     "images",
