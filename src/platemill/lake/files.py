@@ -1,0 +1,62 @@
+"""Writing Parquet files that are named after what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from platemill.lake.generation import FileEntry
+from platemill.lake.storage import LocalStorage
+
+__all__ = ["write_parquet"]
+
+_CHUNK = 1 << 20
+
+
+def write_parquet(
+    storage: LocalStorage, prefix: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+) -> FileEntry | None:
+    """Write rows as ``<prefix><hash of the bytes>.parquet``; None if there are no rows.
+
+    The same rows in the same order give the same name, so that writing them again changes
+    nothing. Memory holds one batch.
+
+    Args:
+        storage: the lake's files.
+        prefix: what the name in the lake starts with, ``images/day=2026-05-01/`` say.
+        schema: the file's schema; a null in a column that may not be null is refused.
+        batches: columns in the schema's order, of types that cast to it without loss.
+
+    Raises:
+        ValueError: a batch does not fit the schema.
+    """
+    temporary = storage.temporary(".parquet")
+    try:
+        rows = 0
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for batch in batches:
+                if batch.num_rows:
+                    rows += batch.num_rows
+                    writer.write_batch(batch.cast(schema))
+        if not rows:
+            return None
+        name = f"{prefix}{_hash_and_sync(temporary)}.parquet"
+        size = temporary.stat().st_size
+        storage.adopt(temporary, name)
+        return FileEntry(name, rows, size)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _hash_and_sync(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+        os.fsync(file.fileno())
+    return digest.hexdigest()
