@@ -10,7 +10,8 @@
     │   ├── GenerationConflict  4  another run published first; rebase on what it published
     │   ├── ServerUnavailable   4  Triton, Ray or a store does not answer
     │   └── ShardsIncomplete    4  a job ended before all of its shards were committed
-    └── ImageRejected           –  one image cannot be used; it becomes a quarantined row
+    ├── ImageRejected           –  one image cannot be used; it becomes a quarantined row
+    └── InferenceFailed         –  a model failed on one image; it is tried again, then quarantined
 
 A final error is never retried; a retryable one may be. All of them survive pickling, since Ray
 carries them between processes: an error's arguments are exactly its constructor's arguments.
@@ -18,6 +19,7 @@ carries them between processes: an error's arguments are exactly its constructor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 __all__ = [
@@ -26,10 +28,13 @@ __all__ = [
     "ConfigurationError",
     "GenerationConflict",
     "ImageRejected",
+    "InferenceFailed",
     "PlatemillError",
     "RetryableError",
     "ServerUnavailable",
     "ShardsIncomplete",
+    "error_from_record",
+    "error_record",
 ]
 
 
@@ -88,3 +93,23 @@ class ImageRejected(PlatemillError):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+class InferenceFailed(PlatemillError):
+    """A model failed on one image while its server is well."""
+
+
+def error_record(error: BaseException) -> dict[str, str]:
+    """Return an error as a process leaves it in a file for the one that started it."""
+    return {"error": type(error).__name__, "text": str(error)}
+
+
+def error_from_record(record: Mapping[str, str]) -> PlatemillError:
+    """Rebuild an error from its record; one that is not ours becomes a plain PlatemillError."""
+    kinds = [PlatemillError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    for kind in kinds:
+        if kind.__name__ == record["error"]:
+            return kind(record["text"])
+    return PlatemillError(f"{record['error']}: {record['text']}")
