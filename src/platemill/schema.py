@@ -33,6 +33,7 @@ TEXT = pa.string()
 COUNT = pa.int64()
 PIXELS = pa.float32()
 SHARE = pa.float32()
+MEAN = pa.float64()
 SUM = pa.decimal128(38, 6)
 SUM_OF_SQUARES = pa.decimal128(38, 12)
 
@@ -200,20 +201,18 @@ FACTS = (IMAGES, RECOGNITIONS)
 
 def _confidence() -> tuple[Column, ...]:
     return (
-        Column("confidence_sum", SUM, "sum of the texts' confidences"),
+        Column("confidence_sum", SUM, "sum of the texts' confidences, to 6 decimals each"),
         Column("confidence_sum_sq", SUM_OF_SQUARES, "sum of their squares"),
         Column("confidence_min", SHARE, "lowest confidence", "0 to 1", nullable=True),
-        Column("confidence_max", SHARE, "highest confidence", "0 to 1", nullable=True, feature=True),
-        Column(
-            "confidence_mean", pa.float64(), "mean confidence", "0 to 1", nullable=True, feature=True
-        ),
+        Column("confidence_max", SHARE, "highest confidence", "0 to 1", True, feature=True),
+        Column("confidence_mean", MEAN, "mean confidence", "0 to 1", True, feature=True),
     )
 
 
-def _seen(nullable: bool = False) -> tuple[Column, ...]:
+def _seen(what: str) -> tuple[Column, ...]:
     return (
-        Column("first_seen", TIMESTAMP, "first sighting of the period", "UTC", nullable, True),
-        Column("last_seen", TIMESTAMP, "last sighting of the period", "UTC", nullable, True),
+        Column("first_seen", TIMESTAMP, f"first {what} of the period", "UTC", feature=True),
+        Column("last_seen", TIMESTAMP, f"last {what} of the period", "UTC", feature=True),
     )
 
 
@@ -244,7 +243,7 @@ def _plate_tile(period: Period) -> Table:
             Column("sightings", COUNT, "times the plate was seen", "count", feature=True),
             Column("cameras", COUNT, "distinct cameras that saw it", "count", feature=True),
             Column("days_seen", COUNT, "days on which it was seen", "days", feature=True),
-            *_seen(),
+            *_seen("sighting"),
             Column("first_camera", TEXT, "camera of the first sighting", feature=True),
             Column("last_camera", TEXT, "camera of the last sighting", feature=True),
             *_confidence(),
@@ -273,7 +272,7 @@ def _camera_tile(period: Period) -> Table:
             Column("plates", COUNT, "plates seen, well formed or not", "count", feature=True),
             Column("well_formed", COUNT, "plates with a well-formed text", "count", feature=True),
             Column("distinct_plates", COUNT, "distinct well-formed texts", "count", feature=True),
-            *_seen(nullable=False),
+            *_seen("image"),
             *_confidence(),
             *_known(),
         ),
@@ -304,11 +303,43 @@ PLATE_CAMERA_DAY = Table(
     tags={"grain": "day", "pii": "plate"},
 )
 
+_FLOATS = pa.list_(pa.float32())
+_TEXTS = pa.list_(pa.string())
+
+IMAGE_RECOGNITIONS = Table(
+    "image_recognitions_v1",
+    "everything that was read from an image, in one row; the lists are in the order of plate_index",
+    (
+        _IMAGE_ID,
+        _start(Period.DAY),
+        _PIPELINE,
+        Column("camera_id", TEXT, "the camera that took the image", feature=True),
+        Column("captured_at", TIMESTAMP, "when the image was taken", "UTC", feature=True),
+        Column("status", TEXT, "recognised, no_plate or quarantined", feature=True),
+        Column("reason", TEXT, "why it is quarantined, a short word", "", True, feature=True),
+        Column("plates", COUNT, "plates seen", "count", feature=True),
+        Column("texts", _TEXTS, "the plates; empty text: not a well-formed plate", feature=True),
+        Column("raw_texts", _TEXTS, "what was read, before the format was applied", feature=True),
+        Column("confidences", _FLOATS, "confidences of the texts", "0 to 1", feature=True),
+        Column("detection_scores", _FLOATS, "confidences of the boxes", "0 to 1", feature=True),
+        Column("boxes", _FLOATS, "xmin, ymin, xmax, ymax of each plate", "pixels", feature=True),
+        Column("copies", COUNT, "names under which the archives hold it", "count", feature=True),
+        Column("event_timestamp", TIMESTAMP, "when the image was taken", "UTC"),
+        Column("created_timestamp", TIMESTAMP, "when this value became known", "UTC"),
+    ),
+    key=("image_id", "day", "pipeline_version"),
+    partition="day",
+    period=Period.DAY,
+    entity="image_id",
+    tags={"grain": "image", "pii": "plate"},
+)
+
 # In the order in which they are built: a tile reads only what stands before it.
 TILES = (
     PLATE_CAMERA_DAY,
     *(_plate_tile(period) for period in Period),
     *(_camera_tile(period) for period in Period),
+    IMAGE_RECOGNITIONS,
 )
 
 TABLES: dict[str, Table] = {table.name: table for table in (*FACTS, *TILES)}

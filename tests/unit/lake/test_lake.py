@@ -1,4 +1,4 @@
-"""The lake's promises: a name is taken once, a night is seen whole, nothing is read half-written."""
+"""The lake's promises: a name is taken once, and nothing is read half-written."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_greatest_number_is_current(tmp_path: Path) -> None:
 def test_a_number_is_taken_once(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     lake.commit(manifest(1, "first"))
-    with pytest.raises(GenerationConflict, match="generation 1 .* run second"):
+    with pytest.raises(GenerationConflict, match=r"generation 1 .* run second"):
         lake.commit(manifest(1, "second"))
     assert lake.generation(1).run_id == "first"
 
@@ -91,7 +91,7 @@ def test_a_number_is_taken_once(tmp_path: Path) -> None:
 def test_unknown_and_broken_manifests_say_what_to_do(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     lake.commit(manifest(1))
-    with pytest.raises(ConfigurationError, match="no generation 5 .* there are: 1"):
+    with pytest.raises(ConfigurationError, match=r"no generation 5 .* there are: 1"):
         lake.generation(5)
     (tmp_path / "_generations" / "00000002.json").write_text("{")
     with pytest.raises(ConfigurationError, match="remove it to go back to generation 1"):
@@ -139,9 +139,12 @@ def test_sweep_keeps_the_winner_until_nobody_plans_it(tmp_path: Path) -> None:
 
 def test_only_one_publishes_at_a_time(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    with lake.publish_lock(), pytest.raises(RetryableError, match=r"held .*_publish.lock for 0 s"):
-        with Lake(tmp_path).publish_lock(wait_seconds=0):
-            pytest.fail("two publishers at once")
+    with (
+        lake.publish_lock(),
+        pytest.raises(RetryableError, match=r"held .*_publish.lock for 0 s"),
+        Lake(tmp_path).publish_lock(wait_seconds=0),
+    ):
+        pytest.fail("two publishers at once")
     with lake.publish_lock(wait_seconds=0):
         pass
 
@@ -157,9 +160,11 @@ def test_a_killed_publisher_holds_no_lock(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(RetryableError, match=f"pid {process.pid}"):
-            with Lake(tmp_path).publish_lock(wait_seconds=0.3):
-                pytest.fail("two publishers at once")
+        with (
+            pytest.raises(RetryableError, match=f"pid {process.pid}"),
+            Lake(tmp_path).publish_lock(wait_seconds=0.3),
+        ):
+            pytest.fail("two publishers at once")
         process.kill()
     with Lake(tmp_path).publish_lock(wait_seconds=5):
         pass
