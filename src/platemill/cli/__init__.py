@@ -1,4 +1,4 @@
-"""The command line: ``platemill run|sql|lookup|status|triton|doctor``.
+"""The command line: ``platemill run|sql|lookup|status|triton|doctor|demo``.
 
 Exit codes: 0 done, 2 wrong usage or configuration, 3 a check failed and nothing was published,
 4 a retryable failure. ``--json`` prints one JSON object on stdout and nothing else there; progress
@@ -11,6 +11,7 @@ import sys
 
 import typer
 
+from platemill.cli.demo import demo
 from platemill.cli.doctor import doctor
 from platemill.cli.lookup import lookup
 from platemill.cli.output import stderr
@@ -38,6 +39,7 @@ app.command()(lookup)
 app.command()(status)
 app.add_typer(triton_app, name="triton")
 app.command()(doctor)
+app.command()(demo)
 
 
 def main() -> None:

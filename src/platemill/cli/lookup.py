@@ -29,7 +29,7 @@ def lookup(
 ) -> None:
     """Look up the precomputed features of plates, cameras or images, through Feast.
 
-        platemill lookup --home ./home plate A123BC77
+    platemill lookup --home ./home plate A123BC77
     """
     from platemill.features.lookup import lookup as look_up
 
@@ -39,6 +39,4 @@ def lookup(
         return
     # One column a key: a key has more features than a terminal has columns.
     names = list(dict.fromkeys(name for row in rows for name in row))
-    print_table(
-        ("feature", *keys), [(name, *(row.get(name) for row in rows)) for name in names]
-    )
+    print_table(("feature", *keys), [(name, *(row.get(name) for row in rows)) for name in names])

@@ -26,7 +26,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on std
 
 
 def _plain(value: object) -> Any:
-    """A value as JSON can hold it: times in ISO 8601, decimals as numbers, NaN as null."""
+    """Return a value as JSON can hold it: times in ISO 8601, decimals as numbers, NaN as null."""
     match value:
         case dt.datetime():
             at = value.astimezone(dt.UTC) if value.tzinfo else value.replace(tzinfo=dt.UTC)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
-from platemill.cli.output import HomeOption, JsonOption, print_json, print_table, stderr
+from platemill.cli.output import HomeOption, JsonOption, print_json, print_table, stderr, stdout
 from platemill.errors import ConfigurationError
 from platemill.settings import load_settings
 
-__all__ = ["run"]
+__all__ = ["print_summary", "run"]
 
 
 def _days(given: list[str]) -> frozenset[dt.date] | None:
@@ -53,14 +54,17 @@ def run(
     if json:
         print_json(summary)
         return
+    print_summary(summary)
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Print what a night did as a short table, or in one line that there was nothing to do."""
     if not summary["images_new"]:
-        stderr.print(
+        stdout.print(
             f"Nothing new in {summary['images_seen']:,} images; "
             f"generation {summary['generation']} stands."
         )
         return
-    rows = [
-        (name.replace("_", " "), value) for name, value in summary.items() if name != "seconds"
-    ]
+    rows = [(name, value) for name, value in summary.items() if name != "seconds"]
     rows += [(f"seconds: {stage}", value) for stage, value in summary["seconds"].items()]
-    print_table(("night", ""), rows)
+    print_table(("night", ""), [(name.replace("_", " "), value) for name, value in rows])

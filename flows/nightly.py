@@ -1,0 +1,163 @@
+"""The nightly flow: inventory → plan → recognise → facts → tiles → checks → features → publish.
+
+Every stage is a task that is safe to repeat. ``python -m flows.nightly --run-id R`` runs it in
+process, with no server started by hand; a deployment calls ``nightly`` with its parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task
+
+from platemill.errors import PlatemillError, RetryableError, error_record
+from platemill.launch.night import new_run_id
+from platemill.launch.progress import StageProgress
+from platemill.launch.stages import Night
+from platemill.settings import load_settings
+
+__all__ = ["nightly"]
+
+
+def _worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, RetryableError | OSError)
+
+
+def _stage(name: str, retries: int = 0, delay: float = 5.0) -> Callable[..., Any]:
+    """A task that is named as its stage, never cached, and retried only where that can help."""
+    return task(
+        name=name,
+        retries=retries,
+        retry_delay_seconds=delay,
+        retry_condition_fn=_worth_a_retry,
+        cache_policy=NO_CACHE,
+    )
+
+
+@_stage("inventory", retries=1)
+def take_inventory(night: Night) -> int:
+    """Find what the archives hold."""
+    return night.inventory().seen
+
+
+@_stage("plan", retries=1)
+def make_plan(night: Night) -> int:
+    """Divide what is new into shards of one day."""
+    return night.plan()
+
+
+@_stage("recognise", retries=2, delay=10.0)
+def recognise(night: Night) -> dict[str, int]:
+    """Recognise every shard that has no record yet, in a Ray job."""
+    with StageProgress("recognise") as progress:
+        return night.recognise(progress.update)
+
+
+@_stage("facts", retries=1)
+def merge_facts(night: Night) -> list[dt.date]:
+    """Merge the shards into the day files of images and recognitions."""
+    return night.facts()
+
+
+@_stage("tiles", retries=1)
+def build_tiles(night: Night) -> int:
+    """Rebuild the tiles of the days that changed, and their weeks and months."""
+    return night.tiles()
+
+
+@_stage("checks")
+def run_checks(night: Night) -> list[dict[str, Any]]:
+    """Check conservation and quality; a failed check stops here, before anything is published."""
+    return night.checks()
+
+
+@_stage("features", retries=1)
+def stage_features(night: Night) -> dict[str, int]:
+    """Write the changed keys into a staged online store and compare it with the tiles."""
+    return night.features()
+
+
+@_stage("publish", retries=1)
+def publish(night: Night) -> int:
+    """Commit the generation, then move the pointers to it."""
+    return night.publish()
+
+
+@flow(name="nightly", log_prints=True, persist_result=False, validate_parameters=False)
+def nightly(
+    home: str | None = None,
+    archives: list[str] | None = None,
+    days: list[str] | None = None,
+    layout: str | None = None,
+    run_id: str | None = None,
+) -> dict[str, Any]:
+    """Run one night and return its summary.
+
+    Args:
+        home: the deployment's folder; default: the setting.
+        archives: folders, ``.tar`` or ``.zip`` files; not needed to go on with ``run_id``.
+        days: only images of these UTC days (YYYY-MM-DD).
+        layout: path template; default: the setting.
+        run_id: a run that was prepared already.
+    """
+    logger = get_run_logger()
+    settings = load_settings(home=home, layout=layout)
+    if run_id is not None and (settings.runs / run_id).is_dir():
+        night = Night.load(settings, run_id)
+    else:
+        wanted = frozenset(map(dt.date.fromisoformat, days or ())) or None
+        night = Night.new(settings, run_id or new_run_id(), archives or [], wanted)
+        night.repair()
+    seen = take_inventory(night)
+    waiting = make_plan(night)
+    logger.info("%d images seen, %d new", seen, waiting)
+    if waiting:
+        counts = recognise(night)
+        logger.info("recognised: %s", counts)
+        with night.publishing():
+            dirty = merge_facts(night)
+            logger.info("days changed: %s", ", ".join(map(str, dirty)))
+            build_tiles(night)
+            checked = run_checks(night)
+            stage_features(night)
+            number = publish(night)
+        logger.info("generation %d is published", number)
+        create_table_artifact(key="checks", table=checked, description="Checks of the night")
+    summary = night.finish()
+    create_markdown_artifact(key="night", markdown=_report(summary), description="The night")
+    return summary
+
+
+def _report(summary: dict[str, Any]) -> str:
+    lines = [f"# Night {summary['run_id']}", "", "| what | |", "|---|---:|"]
+    lines += [f"| {k.replace('_', ' ')} | {v} |" for k, v in summary.items() if k != "seconds"]
+    lines += [f"| {stage}, seconds | {value} |" for stage, value in summary["seconds"].items()]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run a prepared night; the exit code and ``error.json`` say how it ended."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run-id", required=True, help="a run prepared by `platemill run`")
+    run_id = parser.parse_args().run_id
+    folder = load_settings().runs / run_id
+    try:
+        nightly(run_id=run_id)
+    except PlatemillError as error:
+        (folder / "error.json").write_text(json.dumps(error_record(error)))
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

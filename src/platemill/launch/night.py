@@ -1,0 +1,119 @@
+"""``run_night``: what the command line does for one night.
+
+The inventory and the plan are made here, so that a night that finds nothing new ends in seconds
+without starting anything. Everything else is the flow ``flows.nightly``, which runs in a process
+of its own, so that Prefect and Ray see a quiet environment from their first import on.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from platemill.errors import PlatemillError, RetryableError, error_from_record
+from platemill.launch.stages import Night
+from platemill.settings import QUIET_ENVIRONMENT, Settings
+
+__all__ = ["flow_environment", "new_run_id", "run_night"]
+
+FLOW = "flows.nightly"
+
+
+def new_run_id(now: dt.datetime | None = None) -> str:
+    """A run's name: its start in UTC and six random hex digits, sortable by time."""
+    at = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC)
+    return f"{at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def run_night(
+    settings: Settings,
+    archives: Sequence[str],
+    days: frozenset[dt.date] | None,
+    *,
+    console: Console,
+) -> dict[str, Any]:
+    """Run one night and return its summary.
+
+    Args:
+        settings: the deployment's settings.
+        archives: folders, ``.tar`` or ``.zip`` files.
+        days: only images of these UTC days; None for all.
+        console: where progress and warnings go.
+
+    Returns:
+        ``run_id, generation, images_seen, images_new, recognised, no_plate, quarantined, plates,
+        images_per_second`` and ``seconds`` by stage.
+
+    Raises:
+        ConfigurationError: an archive or a setting is wrong.
+        CheckFailed: a check failed; nothing was published.
+        RetryableError: a part did not answer or died; what was recognised is kept.
+    """
+    night = Night.new(settings, new_run_id(), archives, days)
+    night.repair()
+    with console.status("taking the inventory …") as status:
+        night.inventory(lambda done: status.update(f"taking the inventory … {done:,} files"))
+    if not night.plan():
+        for warning in night.warnings():
+            console.print(f"warning: {warning}", style="yellow", markup=False)
+        return night.finish()
+    _run_flow(settings, night)
+    return night.summary()
+
+
+def flow_environment(settings: Settings) -> dict[str, str]:
+    """The environment of the flow's process: quiet, on loopback, with Prefect's files at home."""
+    return {
+        **os.environ,
+        **QUIET_ENVIRONMENT,
+        **settings.environment(),
+        "PREFECT_HOME": str(settings.runs / "prefect"),
+    }
+
+
+def _run_flow(settings: Settings, night: Night) -> None:
+    command = [sys.executable, "-m", FLOW, "--run-id", night.run_id]
+    # The flow's stdout joins our stderr: stdout is for the answer alone.
+    process = subprocess.Popen(
+        command,
+        cwd=settings.project,
+        env=flow_environment(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr.fileno(),
+    )
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    before = signal.signal(signal.SIGTERM, forward)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        # The terminal sent it to the flow, too: let it stop its cluster.
+        process.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if code:
+        raise _failure(night.folder, code)
+
+
+def _failure(folder: Path, code: int) -> PlatemillError:
+    path = folder / "error.json"
+    if path.exists():
+        return error_from_record(json.loads(path.read_text()))
+    return RetryableError(
+        f"the flow ended with exit code {code} and no word of why; its log is in {folder}. "
+        "Run again: what was recognised is kept"
+    )

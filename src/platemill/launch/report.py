@@ -1,0 +1,95 @@
+"""What ``platemill status`` reports, read from the run folders, the lake and the warehouse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from platemill.lake import Lake
+from platemill.serving.version import pipeline_version
+from platemill.settings import Settings
+from platemill.warehouse.query import run_sql
+
+__all__ = ["report"]
+
+_NEWEST = 20
+
+_DAYS = """
+SELECT day, pipeline_version, count(*) AS images,
+       count(*) FILTER (status = 'recognised') AS recognised,
+       count(*) FILTER (status = 'no_plate') AS no_plate,
+       count(*) FILTER (status = 'quarantined') AS quarantined,
+       sum(plates)::BIGINT AS plates
+FROM images GROUP BY ALL ORDER BY day, pipeline_version
+"""
+
+_QUARANTINED = """
+SELECT reason, count(*) AS images, min(uri) AS example, any_value(detail ORDER BY uri) AS detail
+FROM images WHERE status = 'quarantined' GROUP BY reason ORDER BY images DESC, reason
+"""
+
+
+def report(settings: Settings) -> dict[str, Any]:
+    """Collect what happened in a home.
+
+    Returns:
+        ``home, generation, runs, generations, days, waiting, quarantined``; the last five are
+        lists of rows, newest first where there is an order in time.
+    """
+    lake = Lake(settings.lake)
+    numbers = lake.numbers()
+    return {
+        "home": str(settings.home),
+        "generation": numbers[-1] if numbers else None,
+        "runs": _runs(settings.runs),
+        "generations": [_generation(lake, number) for number in reversed(numbers[-_NEWEST:])],
+        "days": run_sql(settings, _DAYS).to_pylist(),
+        "waiting": _waiting(settings, lake),
+        "quarantined": run_sql(settings, _QUARANTINED).to_pylist(),
+    }
+
+
+def _runs(folder: Path) -> list[dict[str, Any]]:
+    found = sorted(folder.glob("*/request.json"), reverse=True)[:_NEWEST]
+    return [_run(request.parent) for request in found]
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"run_id": folder.name, "state": "unfinished", "error": None}
+    if (folder / "summary.json").exists():
+        summary = json.loads((folder / "summary.json").read_text())
+        row["state"] = "published" if summary["images_new"] else "nothing new"
+        seconds = summary.pop("seconds")
+        row |= {name: value for name, value in summary.items() if name != "run_id"}
+        row["seconds"] = seconds["total"]
+    elif (folder / "error.json").exists():
+        error = json.loads((folder / "error.json").read_text())
+        row |= {"state": "failed", "error": f"{error['error']}: {error['text']}"}
+    return row
+
+
+def _generation(lake: Lake, number: int) -> dict[str, Any]:
+    generation = lake.generation(number)
+    files = [entry for parts in generation.tables.values() for entry in parts.values()]
+    return {
+        "generation": number,
+        "run_id": generation.run_id,
+        "created_at": generation.created_at,
+        "pipeline_version": generation.pipeline_version,
+        "days": len(generation.partitions("images")),
+        "images": sum(entry.rows for entry in generation.partitions("images").values()),
+        "recognitions": sum(entry.rows for entry in generation.partitions("recognitions").values()),
+        "bytes": sum(entry.bytes for entry in files),
+    }
+
+
+def _waiting(settings: Settings, lake: Lake) -> list[dict[str, Any]]:
+    """Days with images that were seen but are not in the current generation."""
+    import pyarrow.compute as pc
+
+    known = lake.known_images()
+    done = lake.done_images(pipeline_version(settings.models))
+    missing = known.filter(pc.invert(pc.is_in(known["uri"], value_set=done["uri"])))
+    counted = missing.group_by("day").aggregate([("uri", "count")]).sort_by("day")
+    return [{"day": row["day"], "images": row["uri_count"]} for row in counted.to_pylist()]
