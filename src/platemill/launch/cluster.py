@@ -203,6 +203,7 @@ class PrivateCluster:
             f"--dashboard-port={self._dashboard}",
             "--min-worker-port=0",
             "--max-worker-port=0",
+            "--dashboard-agent-listen-port=0",
             f"--temp-dir={self._folder}",
             f"--object-store-memory={_OBJECT_STORE_BYTES}",
             f"--num-cpus={self._num_cpus}",
@@ -230,7 +231,7 @@ class PrivateCluster:
 
 
 def _short_folder() -> Path:
-    candidates = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]  # noqa: S108
+    candidates = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
     for parent in candidates:
         if len(os.fsencode(parent)) + len("/mill-12345678") <= _LONGEST_FOLDER:
             with contextlib.suppress(OSError):

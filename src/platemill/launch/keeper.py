@@ -43,7 +43,7 @@ def without_client_server(params: Any, head: bool) -> None:
 
 
 def end_processes(
-    find: Callable[[], Iterable[psutil.Process]], grace_seconds: float, tick: Callable[[], None]
+    find: Callable[[], Iterable[psutil.Process]], grace_seconds: float, tick: Callable[[], object]
 ) -> None:
     """Wait until ``find`` finds nobody; what is there after the grace is killed.
 

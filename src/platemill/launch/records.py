@@ -1,0 +1,81 @@
+"""The files in a run's folder by which a Ray job says how far it is and how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from platemill.errors import PlatemillError, RetryableError, error_from_record, error_record
+
+__all__ = [
+    "JobProgress",
+    "clear_records",
+    "read_exit",
+    "read_progress",
+    "write_exit",
+    "write_progress",
+]
+
+_PROGRESS = "progress.json"
+_EXIT = "job.json"
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """How far a job is. Images count when they have a result, shards when they have a record."""
+
+    shards_done: int = 0
+    shards_total: int = 0
+    images_done: int = 0
+    images_total: int = 0
+    recognised: int = 0
+    no_plate: int = 0
+    quarantined: int = 0
+    plates: int = 0
+
+
+def clear_records(folder: Path) -> None:
+    """Remove what an attempt before left, so that it is not taken for this one's."""
+    for name in (_PROGRESS, _EXIT):
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_progress(folder: Path, progress: JobProgress) -> None:
+    """Replace the progress file in one step; a reader never sees half of it."""
+    _replace(folder / _PROGRESS, json.dumps(asdict(progress)))
+
+
+def read_progress(folder: Path) -> JobProgress | None:
+    """The job's last word on its progress; None before the first."""
+    try:
+        return JobProgress(**json.loads((folder / _PROGRESS).read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def write_exit(folder: Path, error: BaseException | None) -> None:
+    """Record how the job ended; no error means well."""
+    if error is None:
+        record: dict[str, object] = {"ok": True}
+    else:
+        retryable = isinstance(error, RetryableError)
+        record = {"ok": False, "retryable": retryable, **error_record(error)}
+    _replace(folder / _EXIT, json.dumps(record))
+
+
+def read_exit(folder: Path) -> tuple[bool, PlatemillError | None]:
+    """``(recorded, error)``: whether the job recorded its end, and the error it ended with."""
+    try:
+        record = json.loads((folder / _EXIT).read_text())
+    except FileNotFoundError:
+        return False, None
+    return True, None if record["ok"] else error_from_record(record)
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text)
+    partial.replace(path)
