@@ -1,0 +1,1 @@
+"""From staged rows to facts, tiles, checks and a file that a stock DuckDB opens."""

@@ -1,0 +1,204 @@
+"""DuckDB over the lake's files: connections, views over explicit file lists, ``warehouse.duckdb``.
+
+A view names its files one by one. A glob would show files of other generations as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from platemill.errors import ConfigurationError
+from platemill.lake import FileEntry, Generation, Lake
+from platemill.schema import TABLES, Table
+
+__all__ = [
+    "connect",
+    "create_view",
+    "mentioned",
+    "same_place",
+    "shown_generation",
+    "sql_type",
+    "text_literal",
+    "write_warehouse",
+]
+
+# The oldest DuckDB that opens warehouse.duckdb.
+STORAGE_VERSION = "v1.5.0"
+
+_SCALARS = {
+    pa.bool_(): "BOOLEAN",
+    pa.date32(): "DATE",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.string(): "VARCHAR",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
+}
+
+
+def sql_type(arrow: pa.DataType) -> str:
+    """DuckDB's name of an Arrow type of the schema, as ``DESCRIBE`` says it."""
+    if pa.types.is_decimal(arrow):
+        return f"DECIMAL({arrow.precision},{arrow.scale})"
+    if pa.types.is_list(arrow):
+        return f"{sql_type(arrow.value_type)}[]"
+    return _SCALARS[arrow]
+
+
+def text_literal(text: str) -> str:
+    """A text as SQL writes it, for the places where DuckDB takes no parameter."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextlib.contextmanager
+def connect(
+    lake: Lake, *, memory: str = "1GB", threads: int = 1
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database of our own in memory, in UTC; what does not fit is spilt inside the lake.
+
+    Raises:
+        ConfigurationError: DuckDB refuses the memory limit or the threads.
+    """
+    spill = lake.storage.temporary("-spill")
+    try:
+        connection = duckdb.connect(
+            config={
+                "memory_limit": memory,
+                "threads": threads,
+                "temp_directory": str(spill),
+                "TimeZone": "UTC",
+            }
+        )
+    except duckdb.Error as error:
+        raise ConfigurationError(
+            f"DuckDB refuses duckdb_memory={memory!r}, duckdb_threads={threads}: {error}"
+        ) from error
+    try:
+        yield connection
+    finally:
+        connection.close()
+        with contextlib.suppress(OSError):
+            spill.rmdir()
+
+
+def mentioned(sql: str) -> list[Table]:
+    """The tables of the schema that an SQL text mentions, in comments too."""
+    words = set(re.findall(r"\w+", sql))
+    return [table for name, table in TABLES.items() if name in words]
+
+
+def create_view(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    table: Table,
+    files: Iterable[FileEntry],
+    *,
+    name: str | None = None,
+    database: str | None = None,
+) -> None:
+    """Show files as a table with the schema's columns; no files, an empty table."""
+    target = f'"{name or table.name}"' if database is None else f'{database}."{table.name}"'
+    paths = [str(lake.storage.locate(entry.path)) for entry in files]
+    if paths:
+        columns = ", ".join(f'"{column.name}"' for column in table.columns)
+        listed = ", ".join(map(text_literal, paths))
+        source = f"SELECT {columns} FROM read_parquet([{listed}], hive_partitioning = false)"
+    else:
+        columns = ", ".join(
+            f'CAST(NULL AS {sql_type(column.type)}) AS "{column.name}"' for column in table.columns
+        )
+        source = f"SELECT {columns} WHERE false"
+    connection.execute(f"CREATE OR REPLACE VIEW {target} AS {source}")
+
+
+def write_warehouse(lake: Lake, generation: Generation | None, path: Path) -> None:
+    """Write the file that shows a generation to any DuckDB, and put it in place at once.
+
+    Readers that have the old file open keep it. The views hold absolute paths, so that the file
+    opens from any working directory; after the home has been moved it has to be written again.
+
+    Args:
+        lake: the lake whose files are shown.
+        generation: what to show; None shows every table empty.
+        path: the file to write, ``warehouse.duckdb``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        with connect(lake) as connection:
+            connection.execute(
+                f"ATTACH {text_literal(str(temporary))} AS warehouse "
+                f"(STORAGE_VERSION '{STORAGE_VERSION}')"
+            )
+            for table in TABLES.values():
+                files = [] if generation is None else generation.partitions(table.name).values()
+                create_view(connection, lake, table, files, database="warehouse")
+                _comment(connection, table)
+            _describe_generation(connection, lake, generation)
+            connection.execute("DETACH warehouse")
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        temporary.with_name(temporary.name + ".wal").unlink(missing_ok=True)
+
+
+def shown_generation(path: Path) -> tuple[int | None, str] | None:
+    """The generation and the lake that a warehouse file shows; None if it cannot be read."""
+    if not path.is_file():
+        return None
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            row: Any = connection.execute("SELECT generation, lake FROM generation").fetchone()
+    except duckdb.Error:
+        return None
+    return row[0], row[1]
+
+
+def same_place(shown: tuple[int | None, str] | None, lake: Lake, number: int | None) -> bool:
+    """Whether a warehouse file shows that generation of that lake."""
+    return shown == (number, str(lake.root))
+
+
+def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    view = f'warehouse."{table.name}"'
+    connection.execute(f"COMMENT ON VIEW {view} IS {text_literal(table.description)}")
+    for column in table.columns:
+        text = f"{column.description} [{column.unit}]" if column.unit else column.description
+        connection.execute(f'COMMENT ON COLUMN {view}."{column.name}" IS {text_literal(text)}')
+
+
+def _describe_generation(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, generation: Generation | None
+) -> None:
+    connection.execute(
+        "CREATE TABLE warehouse.generation (generation BIGINT, parent BIGINT, run_id VARCHAR, "
+        "created_at TIMESTAMPTZ, pipeline_version VARCHAR, schema_version VARCHAR, lake VARCHAR)"
+    )
+    connection.execute(
+        "COMMENT ON TABLE warehouse.generation IS 'the published night that this file shows'"
+    )
+    row: list[object] = [None] * 6
+    if generation is not None:
+        row = [
+            generation.number,
+            generation.parent,
+            generation.run_id,
+            generation.created_at,
+            generation.pipeline_version,
+            generation.schema_version,
+        ]
+    connection.execute(
+        "INSERT INTO warehouse.generation VALUES (?, ?, ?, ?, ?, ?, ?)", [*row, str(lake.root)]
+    )

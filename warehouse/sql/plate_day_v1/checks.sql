@@ -1,0 +1,43 @@
+-- Sightings by plate and day, for the days that changed.
+SELECT
+    'keys_unique' AS check_name,
+    'block' AS severity,
+    count(*) AS failed,
+    min(concat_ws(' ', plate, day, pipeline_version)) AS detail
+FROM (
+    SELECT plate, day, pipeline_version FROM plate_day_v1
+    GROUP BY plate, day, pipeline_version HAVING count(*) > 1
+)
+UNION ALL
+SELECT
+    'sightings_of_plate_camera_day_v1',
+    'block',
+    count(*),
+    min(concat_ws(' ', plate, t.sightings, f.sightings))
+FROM (
+    SELECT plate, pipeline_version, sum(sightings) AS sightings FROM plate_day_v1
+    GROUP BY plate, pipeline_version
+) AS t
+FULL JOIN (
+    SELECT plate, pipeline_version, sum(sightings) AS sightings FROM plate_camera_day_v1
+    GROUP BY plate, pipeline_version
+) AS f USING (plate, pipeline_version)
+WHERE t.sightings IS DISTINCT FROM f.sightings
+UNION ALL
+SELECT 'cameras_and_days', 'block', count(*), min(concat_ws(' ', plate, day, cameras, days_seen))
+FROM plate_day_v1
+WHERE cameras NOT BETWEEN 1 AND sightings
+    OR days_seen NOT BETWEEN 1 AND date_diff('day', day, event_timestamp AT TIME ZONE 'UTC')
+UNION ALL
+SELECT 'confidence_agrees', 'block', count(*), min(concat_ws(' ', plate, day, confidence_mean))
+FROM plate_day_v1
+WHERE (sightings = 0) <> (confidence_mean IS NULL)
+    OR confidence_mean NOT BETWEEN confidence_min - 1e-6 AND confidence_max + 1e-6
+    OR confidence_sum_sq > confidence_sum
+UNION ALL
+SELECT 'period_and_times', 'block', count(*), min(concat_ws(' ', plate, day, first_seen, last_seen))
+FROM plate_day_v1
+WHERE first_seen > last_seen
+    OR first_seen < day::TIMESTAMP AT TIME ZONE 'UTC'
+    OR last_seen >= event_timestamp
+    OR event_timestamp <> (day + INTERVAL 1 DAY) AT TIME ZONE 'UTC'
