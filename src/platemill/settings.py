@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     triton_models: Path | None = Field(
         None, description="model repository; default: PROJECT/model_repository"
     )
+    triton_address: str | None = Field(
+        None,
+        description="host:port of running Triton servers' gRPC; default: the Ray job starts one "
+        "on every node that recognises",
+    )
     triton_start_seconds: float = Field(
         180.0, gt=0, description="how long Triton may take to have every model ready"
     )
