@@ -89,7 +89,7 @@ def _show_inside(
     """Show the table's changed partitions, and of other tables what lies inside their periods."""
     period = table.period or Period.DAY
     starts = set(periods_of(period, draft.days))
-    for shown in {table, *mentioned(sql)}:
+    for shown in {item.name: item for item in (table, *mentioned(sql))}.values():
         files = [
             entry
             for start, entry in sorted(draft.generation.partitions(shown.name).items())

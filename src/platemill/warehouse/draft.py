@@ -61,6 +61,8 @@ class Draft:
 
     def with_history(self, table: str, files: Mapping[date, FileEntry]) -> Draft:
         """This draft with one more history file for some partitions of a tile table."""
+        if not files:
+            return self
         days = dict(self.generation.history.get(table, {}))
         for partition, entry in files.items():
             if entry not in days.get(partition, ()):

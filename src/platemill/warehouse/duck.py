@@ -75,9 +75,10 @@ def connect(
                 "memory_limit": memory,
                 "threads": threads,
                 "temp_directory": str(spill),
-                "TimeZone": "UTC",
+                "autoinstall_known_extensions": False,
             }
         )
+        connection.execute("SET TimeZone = 'UTC'")
     except duckdb.Error as error:
         raise ConfigurationError(
             f"DuckDB refuses duckdb_memory={memory!r}, duckdb_threads={threads}: {error}"

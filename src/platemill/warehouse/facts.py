@@ -15,7 +15,7 @@ from platemill.settings import Settings
 from platemill.warehouse.draft import Draft
 from platemill.warehouse.duck import connect, create_view
 
-__all__ = ["merge_facts"]
+__all__ = ["Draft", "merge_facts"]
 
 _BATCH_ROWS = 65_536
 

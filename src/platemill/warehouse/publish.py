@@ -7,14 +7,14 @@ from platemill.settings import Settings
 from platemill.warehouse.draft import Draft
 from platemill.warehouse.duck import same_place, shown_generation, write_warehouse
 
-__all__ = ["commit", "refresh_warehouse"]
+__all__ = ["finish_publish", "publish"]
 
 
-def commit(settings: Settings, draft: Draft) -> Generation:
+def publish(settings: Settings, draft: Draft) -> Generation:
     """Make a draft the current generation. Its tiles must be built, and its checks passed.
 
-    What follows from it, ``warehouse.duckdb`` and the online store, is repaired by the next run
-    if this one dies in between.
+    The manifest is the commit. What follows from it, ``warehouse.duckdb`` and the online store,
+    is repaired by the next run if this one dies in between.
 
     Raises:
         GenerationConflict: another run published first.
@@ -26,10 +26,11 @@ def commit(settings: Settings, draft: Draft) -> Generation:
     older = () if draft.parent is None else draft.parent.shards
     lake.sweep_shards(older, keep=generation.shards)
     lake.storage.sweep_temporary()
+    finish_publish(settings)
     return generation
 
 
-def refresh_warehouse(settings: Settings) -> bool:
+def finish_publish(settings: Settings) -> bool:
     """Let ``warehouse.duckdb`` show the current generation of this home; True if it was written.
 
     It does not if a run died after its commit, or if the home was moved: the file holds absolute

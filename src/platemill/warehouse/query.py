@@ -10,7 +10,7 @@ from platemill.lake import Lake
 from platemill.schema import TABLES
 from platemill.settings import Settings
 from platemill.warehouse.duck import connect, create_view, text_literal
-from platemill.warehouse.publish import refresh_warehouse
+from platemill.warehouse.publish import finish_publish
 
 __all__ = ["run_sql"]
 
@@ -27,7 +27,7 @@ def run_sql(settings: Settings, sql: str) -> pa.Table:
     """
     lake = Lake(settings.lake)
     if settings.home.is_dir():
-        refresh_warehouse(settings)
+        finish_publish(settings)
     generation = lake.current()
     with connect(
         lake, memory=settings.duckdb_memory, threads=settings.duckdb_threads
