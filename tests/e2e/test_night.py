@@ -1,4 +1,4 @@
-"""One whole night as a newcomer runs it: every part real, every kind of bad input among the good."""
+"""One whole night as a newcomer runs it: all parts real, bad input of every kind in the archive."""
 
 from __future__ import annotations
 
