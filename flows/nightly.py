@@ -121,7 +121,7 @@ def nightly(
     seen = take_inventory(night)
     waiting = make_plan(night)
     logger.info("%d images seen, %d new", seen, waiting)
-    if waiting:
+    if night.has_work():
         counts = recognise(night)
         logger.info("recognised: %s", counts)
         with night.publishing():

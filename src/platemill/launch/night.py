@@ -64,7 +64,8 @@ def run_night(
     night.repair()
     with console.status("taking the inventory …") as status:
         night.inventory(lambda done: status.update(f"taking the inventory … {done:,} files"))
-    if not night.plan():
+    night.plan()
+    if not night.has_work():
         for warning in night.warnings():
             console.print(f"warning: {warning}", style="yellow", markup=False)
         return night.finish()

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from platemill.launch.records import JobProgress
+
 __all__ = ["StageProgress"]
 
 _QUIET_SECONDS = 5.0
@@ -57,11 +59,12 @@ class StageProgress:
     ) -> None:
         self._bar.stop()
 
-    def update(self, done: int, total: int, note: str = "") -> None:
-        """Show that ``done`` of ``total`` images are done."""
-        text = f"{self._stage} {note}".strip()
+    def update(self, progress: JobProgress) -> None:
+        """Show how far the job is."""
+        done, total = progress.images_done, progress.images_total
+        text = f"{self._stage}: {progress.plates:,} plates, {progress.quarantined:,} quarantined"
         self._bar.update(self._task, completed=done, total=total or None, description=text)
         now = time.monotonic()
         if not self._console.is_terminal and now - self._said >= _QUIET_SECONDS:
             self._said = now
-            print(f"{text}: {done:,} of {total:,} images", file=sys.stderr, flush=True)
+            print(f"{text}, {done:,} of {total:,} images", file=sys.stderr, flush=True)

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import pyarrow as pa
-
 from platemill.archive.inventory import Inventory, take_inventory
 from platemill.errors import ShardsIncomplete
 from platemill.features.online import finish_online, stage_online
 from platemill.lake import Lake, ShardRecord
-from platemill.launch.cluster import PrivateCluster
-from platemill.launch.jobs import run_job
+from platemill.launch.jobs import run_recognition
+from platemill.launch.records import JobProgress
 from platemill.recognize.plan import Plan, make_plan
 from platemill.schema import ImageStatus
 from platemill.serving.version import pipeline_version
@@ -32,7 +30,6 @@ __all__ = ["Night", "Request"]
 
 _REQUEST = "request.json"
 _SUMMARY = "summary.json"
-JOB_MODULE = "ray_jobs.recognize"
 
 
 @dataclass(frozen=True)
@@ -141,13 +138,20 @@ class Night:
                 made.save(self.folder)
         return self._plan().table.num_rows
 
+    def has_work(self) -> bool:
+        """Whether there is an image to recognise, or another version's rows to publish."""
+        plan = self._plan()
+        current = self._lake.current()
+        stale = current is not None and current.pipeline_version != plan.pipeline_version
+        return bool(plan.table.num_rows) or stale
+
     def warnings(self) -> list[str]:
         """What a person should know although it is no error."""
         seen = self.inventory().seen
         archives = ", ".join(self._request.archives)
         return [] if seen else [f"there is no image in {archives}"]
 
-    def recognise(self, progress: Callable[[int, int, str], None]) -> dict[str, int]:
+    def recognise(self, progress: Callable[[JobProgress], None]) -> dict[str, int]:
         """Recognise every shard without a record in a Ray job; returns images by status.
 
         Raises:
@@ -157,7 +161,7 @@ class Night:
         plan = self._plan()
         with self._timed("recognise"):
             if any(self._lake.shard(shard.key) is None for shard in plan.shards):
-                self._run_job(progress)
+                run_recognition(self._settings, self.run_id, progress)
         counts = dict.fromkeys((status.value for status in ImageStatus), 0)
         for record in self._records():
             for status, count in record.counts.items():
@@ -194,9 +198,11 @@ class Night:
             CheckFailed: a blocking check failed; nothing is published.
         """
         with self._timed("checks"):
-            results = run_checks(
-                self._settings, self._drafted(), inventory=self._lake.known_images()
-            )
+            inventory = self.inventory().table
+            if self._request.days is not None:
+                wanted = pa.array(sorted(self._request.days), pa.date32())
+                inventory = inventory.filter(pc.is_in(inventory["day"], value_set=wanted))
+            results = run_checks(self._settings, self._drafted(), inventory=inventory)
         rows: list[dict[str, Any]] = results.to_pylist()
         return rows
 
@@ -245,11 +251,6 @@ class Night:
         """What ``finish`` wrote."""
         read: dict[str, Any] = json.loads((self.folder / _SUMMARY).read_text())
         return read
-
-    def _run_job(self, progress: Callable[[int, int, str], None]) -> None:
-        settings = self._settings
-        entrypoint = f"python -m {JOB_MODULE} --run-id {self.run_id}"
-        ...
 
     def _plan(self) -> Plan:
         return Plan.load(self.folder)

@@ -1,0 +1,44 @@
+"""Every command teaches itself, and wrong usage ends with 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = ["run", "sql", "lookup", "status", "triton", "doctor", "demo"]
+
+
+def platemill(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "platemill", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "TERM": "dumb", "COLUMNS": "120"},
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches(command: str) -> None:
+    done = platemill(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--home", "/tmp/x"),
+        ("run", "--home", "/tmp/x", "--archive", "/nowhere/at/all", "--day", "4 May"),
+        ("lookup", "--home", "/tmp/x", "driver", "A123BC77"),
+        ("sql", "--home", "/tmp/x", "--json", "--csv", "SELECT 1"),
+        ("nonsense",),
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
+    done = platemill(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr
