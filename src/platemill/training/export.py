@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
         stn, reader = Stn(), Reader()
         if options.reader:
             average = load_state(options.reader)["average"]
-            nn.ModuleList([stn, reader]).load_state_dict(average)
+            nn.Sequential(stn, reader).load_state_dict(average)
         written.append(export_stn(stn, options.repository))
         written.append(export_reader(reader, options.repository))
     for path in written:

@@ -1,0 +1,1 @@
+"""Drawn number plates, street scenes and demo archives, in numpy, OpenCV and Pillow only."""
