@@ -82,7 +82,7 @@ def _save_logs(folder: Path, logs: Path) -> None:
             shutil.copytree(session / "logs", logs, dirs_exist_ok=True)
 
 
-def _keep(command: list[str], folder: Path, logs: Path) -> int:
+def _keep(command: list[str], folder: Path, logs: Path, grace_seconds: float) -> int:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     parent = os.getppid()
     asked: list[int] = []
@@ -112,7 +112,7 @@ def _keep(command: list[str], folder: Path, logs: Path) -> int:
     with contextlib.suppress(ProcessLookupError):
         os.kill(child.pid, signal.SIGTERM)
     me = psutil.Process()
-    end_processes(lambda: me.children(recursive=True), _GRACE_SECONDS, _reap)
+    end_processes(lambda: me.children(recursive=True), grace_seconds, _reap)
     _save_logs(folder, logs)
     shutil.rmtree(folder, ignore_errors=True)
     return code
@@ -123,10 +123,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="removed at the end")
     parser.add_argument("--logs", type=Path, required=True, help="where logs are saved to")
+    parser.add_argument(
+        "--grace", type=float, default=_GRACE_SECONDS, help="seconds before SIGKILL"
+    )
     parser.add_argument("command", nargs="+")
     given = parser.parse_args()
     given.logs.mkdir(parents=True, exist_ok=True)
-    return _keep(given.command, given.folder, given.logs)
+    return _keep(given.command, given.folder, given.logs, given.grace)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What a Ray cluster runs: ``python -m ray_jobs.recognize``."""

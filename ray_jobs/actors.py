@@ -1,0 +1,198 @@
+"""What runs on the nodes: one Triton server a node, and the workers that recognise.
+
+The classes are plain; the driver makes Ray actors of them. They import what is heavy inside their
+methods, so that a worker's imports and the server's start go on at the same time.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from platemill.errors import PlatemillError, RetryableError, ServerUnavailable
+from platemill.settings import Settings, load_settings
+from ray_jobs.feeding import Feed, Turnstile
+
+__all__ = ["Outcome", "TritonNode", "Worker"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt at a shard ended. A known error travels as data, not as an exception."""
+
+    key: str
+    seconds: float
+    error: PlatemillError | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether another attempt is useless."""
+        return self.error is not None and not isinstance(self.error, RetryableError)
+
+    @property
+    def server_lost(self) -> bool:
+        """Whether Triton did not answer."""
+        return isinstance(self.error, ServerUnavailable)
+
+
+class TritonNode:
+    """The Triton server of a node.
+
+    Args:
+        run_id: the run; the server's log goes to its folder.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self._settings = load_settings()
+        self._workdir = self._settings.runs / run_id / "triton"
+        self._server: Any = None
+
+    def address(self) -> str:
+        """Start the server unless it runs and is well; return its gRPC address."""
+        from platemill.serving.embedded import EmbeddedTriton
+
+        if self._server is not None and not _answers(self._server.grpc):
+            self.stop()
+        if self._server is None:
+            settings = self._settings
+            self._workdir.mkdir(parents=True, exist_ok=True)
+            server = EmbeddedTriton(
+                settings.models,
+                settings.triton_interpreter,
+                self._workdir,
+                settings.triton_start_seconds,
+            )
+            server.start()
+            self._server = server
+        return str(self._server.grpc)
+
+    def stop(self) -> None:
+        """End the server."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+
+
+def _answers(address: str) -> bool:
+    import tritonclient.grpc as triton
+
+    with triton.InferenceServerClient(address) as client:
+        try:
+            return bool(client.is_server_ready(client_timeout=5.0))
+        except triton.InferenceServerException:
+            return False
+
+
+@dataclass
+class _Counts:
+    images: int = 0
+    plates: int = 0
+    by_status: dict[str, int] = field(default_factory=dict)
+
+
+class Worker:
+    """Recognises shards, two at a time: one is read and recognised, one is being written.
+
+    Args:
+        run_id: the run, whose folder holds the plan.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self._settings: Settings = load_settings()
+        self._run_id = run_id
+        self._turnstile = Turnstile(self._settings.images_in_flight)
+        self._counts: dict[str, _Counts] = {}
+        self._lock = threading.Lock()
+        self._model: Any = None
+        self._address = ""
+
+    def node(self) -> str:
+        """The id of the node that this worker runs on."""
+        import ray
+
+        return str(ray.get_runtime_context().get_node_id())
+
+    def prepare(self) -> None:
+        """Import what recognition needs and open the plan, the archives and the lake."""
+        import cv2
+        import pyarrow as pa
+
+        from platemill.archive.reader import ArchiveReader
+        from platemill.lake import Lake
+        from platemill.recognize.plan import Plan
+        from platemill.recognize.recogniser import recognise
+        from platemill.recognize.shards import write_shard
+        from platemill.serving.client import PlateClient
+
+        # The images in flight are the threads. More inside each would only fight for the cores.
+        cv2.setNumThreads(1)
+        pa.set_cpu_count(1)
+        pa.set_io_thread_count(2)
+        settings = self._settings
+        self._plan = Plan.load(settings.runs / self._run_id)
+        self._reader = ArchiveReader()
+        self._lake = Lake(settings.lake)
+        self._recognise, self._write_shard, self._client = recognise, write_shard, PlateClient
+
+    def connect(self, address: str) -> None:
+        """Use the Triton server at this gRPC address from now on."""
+        with self._lock:
+            old, self._model = self._model, None
+            self._model = self._client(address, slots=self._settings.images_in_flight)
+            self._address = address
+        if old is not None:
+            old.close()
+
+    def recognise(self, key: str) -> Outcome:
+        """Recognise one shard and record it; the result of an attempt that lost is thrown away."""
+        started = time.monotonic()
+        error = None
+        try:
+            self._recognise_shard(key)
+        except PlatemillError as raised:
+            error = raised
+        finally:
+            with self._lock:
+                self._counts.pop(key, None)
+        return Outcome(key, time.monotonic() - started, error)
+
+    def counts(self) -> dict[str, tuple[int, int, dict[str, int]]]:
+        """``(images, plates, images by status)`` so far, of the shards that are being worked on."""
+        with self._lock:
+            return {
+                key: (count.images, count.plates, dict(count.by_status))
+                for key, count in self._counts.items()
+            }
+
+    def _recognise_shard(self, key: str) -> None:
+        from platemill.archive.decode import decode_image
+
+        settings = self._settings
+        with self._lock:
+            counts = self._counts[key] = _Counts()
+            model = self._model
+        feed: Feed[Any, Any] = Feed(self._turnstile)
+        with feed:
+            results = self._recognise(
+                feed.images(self._plan.images(key)),
+                self._reader.read,
+                lambda data: decode_image(data, settings.max_image_pixels),
+                model,
+                in_flight=settings.images_in_flight,
+                run_id=self._run_id,
+                pipeline_version=self._plan.pipeline_version,
+                now=lambda: dt.datetime.now(dt.UTC),
+            )
+            self._write_shard(self._lake, key, self._counted(feed.results(results), counts))
+
+    def _counted(self, results: Any, counts: _Counts) -> Any:
+        for result in results:
+            with self._lock:
+                counts.images += 1
+                counts.plates += len(result.plates)
+                status = str(result.status)
+                counts.by_status[status] = counts.by_status.get(status, 0) + 1
+            yield result

@@ -1,0 +1,134 @@
+"""The recognition job: ``python -m ray_jobs.recognize --home H --run-id R`` inside a Ray job.
+
+Recognises every shard of the run's plan that has no record yet. Ends with exit code 0 only if all
+of them have one; ``runs/R/job.json`` says what it ended with, ``runs/R/progress.json`` how far it
+is. Running it again does what is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from platemill.errors import PlatemillError, ShardsIncomplete
+from platemill.lake import Lake, ShardRecord
+from platemill.launch.records import JobProgress, write_exit, write_progress
+from platemill.recognize.plan import Plan
+from platemill.settings import Settings, load_settings
+from ray_jobs.shard_queue import ShardQueue
+
+__all__ = ["main", "recognise_plan"]
+
+_LOG = logging.getLogger("ray_jobs.recognize")
+_MAX_ATTEMPTS = 3
+
+
+def recognise_plan(settings: Settings, run_id: str) -> None:
+    """Recognise the shards of a run's plan that have no record.
+
+    Raises:
+        ShardsIncomplete: shards have no record, after the attempts they are worth.
+        PlatemillError: another attempt is useless.
+    """
+    folder = settings.runs / run_id
+    plan = Plan.load(folder)
+    lake = Lake(settings.lake)
+    records = {shard.key: lake.shard(shard.key) for shard in plan.shards}
+    missing = [key for key, record in records.items() if record is None]
+    _LOG.info("%d of %d shards have no record", len(missing), len(records))
+    board = _Board(folder, plan, [record for record in records.values() if record is not None])
+    board.show([])
+    if not missing:
+        return
+    queue = ShardQueue(missing, _MAX_ATTEMPTS)
+    _work(settings, run_id, queue, lake, board)
+    without = [key for key in missing if lake.shard(key) is None]
+    if without:
+        why = queue.given_up.get(without[0], "it was not recorded")
+        raise ShardsIncomplete(
+            f"{len(without)} of {len(records)} shards of run {run_id} have no record after "
+            f"{_MAX_ATTEMPTS} attempts each; shard {without[0]}: {why}. Run again: the others "
+            "are kept"
+        )
+
+
+def _work(settings: Settings, run_id: str, queue: ShardQueue, lake: Lake, board: _Board) -> None:
+    import ray
+
+    from ray_jobs.crew import Crew
+
+    ray.init(logging_level=logging.WARNING, log_to_driver=False)
+    try:
+        with Crew(settings, run_id, queue) as crew:
+            for key in crew.work():
+                record = None if key is None else lake.shard(key)
+                if record is not None:
+                    board.records.append(record)
+                board.show(crew.live_counts())
+    finally:
+        ray.shutdown()
+
+
+class _Board:
+    """Keeps the progress file."""
+
+    def __init__(self, folder: Path, plan: Plan, records: list[ShardRecord]) -> None:
+        self.records = records
+        self._folder = folder
+        self._shards = len(plan.shards)
+        self._images = plan.table.num_rows
+        self._shown: JobProgress | None = None
+
+    def show(self, live: Sequence[tuple[int, int, dict[str, int]]]) -> None:
+        """Write the progress if it has changed."""
+        counts = [(r.images, r.plates, dict(r.counts)) for r in self.records] + list(live)
+        by_status = {
+            status: sum(count.get(status, 0) for _, _, count in counts)
+            for status in ("recognised", "no_plate", "quarantined")
+        }
+        progress = JobProgress(
+            shards_done=len(self.records),
+            shards_total=self._shards,
+            images_done=sum(images for images, _, _ in counts),
+            images_total=self._images,
+            plates=sum(plates for _, plates, _ in counts),
+            **by_status,
+        )
+        if progress != self._shown:
+            write_progress(self._folder, progress)
+            self._shown = progress
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job; returns its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, required=True, help="the deployment's folder")
+    parser.add_argument("--run-id", required=True, help="the run whose plan is recognised")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    # Ray stops a job with SIGTERM: end in order, so that the servers are stopped.
+    signal.signal(signal.SIGTERM, _end)
+    settings = load_settings(home=given.home)
+    folder = settings.runs / given.run_id
+    try:
+        recognise_plan(settings, given.run_id)
+    except Exception as error:
+        traceback.print_exc()
+        write_exit(folder, error)
+        return error.exit_code if isinstance(error, PlatemillError) else 1
+    write_exit(folder, None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
