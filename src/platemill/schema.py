@@ -8,6 +8,7 @@ it is part of every shard's key.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 
 import pyarrow as pa
@@ -82,7 +83,8 @@ class Column:
 class Table:
     """A table of the lake. ``key`` is unique; ``partition`` is the column that divides its files.
 
-    A tile has a ``period``; ``entity`` is the feature store's join key, where it has one.
+    A tile has a ``period``; ``entity`` is the feature store's join key, where it has one, and
+    ``ttl`` says for how long after its ``event_timestamp`` a row still answers for its key.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Table:
     partition: str
     period: Period | None = None
     entity: str | None = None
+    ttl: timedelta | None = None
     owner: str = "data-engineering"
     tags: dict[str, str] = field(default_factory=dict)
 
@@ -223,6 +226,13 @@ def _known() -> tuple[Column, ...]:
     )
 
 
+_TTL = {
+    Period.DAY: timedelta(days=90),
+    Period.WEEK: timedelta(weeks=52),
+    Period.MONTH: timedelta(days=3 * 365),
+}
+
+
 def _start(period: Period) -> Column:
     what = {
         Period.DAY: "the UTC day",
@@ -253,6 +263,7 @@ def _plate_tile(period: Period) -> Table:
         partition=period.value,
         period=period,
         entity="plate",
+        ttl=_TTL[period],
         tags={"grain": period.value, "pii": "plate"},
     )
 
@@ -280,6 +291,7 @@ def _camera_tile(period: Period) -> Table:
         partition=period.value,
         period=period,
         entity="camera_id",
+        ttl=_TTL[period],
         tags={"grain": period.value},
     )
 
@@ -331,6 +343,7 @@ IMAGE_RECOGNITIONS = Table(
     partition="day",
     period=Period.DAY,
     entity="image_id",
+    ttl=timedelta(days=10 * 365),
     tags={"grain": "image", "pii": "plate"},
 )
 

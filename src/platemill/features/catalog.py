@@ -1,0 +1,67 @@
+"""What the feature store offers, derived from the schema: entities, views and services.
+
+Knows nothing of Feast; ``definitions`` turns it into Feast's objects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from platemill.errors import ConfigurationError
+from platemill.schema import TILES, Table
+
+__all__ = ["ENTITIES", "SERVICES", "VIEWS", "EntityKind", "Service", "entity_named"]
+
+
+@dataclass(frozen=True)
+class EntityKind:
+    """Something that features are about.
+
+    Attributes:
+        name: as the command line and Feast call it.
+        join_key: the column that holds its key.
+        service: the feature service that a lookup of it asks.
+    """
+
+    name: str
+    join_key: str
+    description: str
+    service: str
+
+
+@dataclass(frozen=True)
+class Service:
+    """A versioned set of views for one use. A change that breaks a reader makes the next one."""
+
+    name: str
+    join_key: str
+    description: str
+    owner: str = "data-engineering"
+
+
+ENTITIES = (
+    EntityKind("plate", "plate", "a number plate, by its text", "plate_lookup_v1"),
+    EntityKind("camera", "camera_id", "a camera, by its name", "camera_load_v1"),
+    EntityKind("image", "image_id", "an image, by the hash of its bytes", "image_lookup_v1"),
+)
+
+SERVICES = (
+    Service("plate_lookup_v1", "plate", "when, where and how often a plate was seen"),
+    Service("camera_load_v1", "camera_id", "what a camera delivered, and how readable it was"),
+    Service("image_lookup_v1", "image_id", "everything that was read from an image"),
+)
+
+VIEWS: tuple[Table, ...] = tuple(table for table in TILES if table.entity is not None)
+
+
+def entity_named(name: str) -> EntityKind:
+    """The entity of that name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    for entity in ENTITIES:
+        if entity.name == name:
+            return entity
+    known = ", ".join(entity.name for entity in ENTITIES)
+    raise ConfigurationError(f"there is no entity {name!r}; there are: {known}")

@@ -1,0 +1,141 @@
+"""Feast's DuckDB offline store over the lake's manifests."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from feast.data_source import DataSource
+from feast.feature_view import FeatureView
+from feast.infra.offline_stores.duckdb import (
+    DuckDBOfflineStore,
+    DuckDBOfflineStoreConfig,
+    _write_data_source,
+)
+from feast.infra.offline_stores.ibis import (
+    get_historical_features_ibis,
+    pull_all_from_table_or_query_ibis,
+    pull_latest_from_table_or_query_ibis,
+)
+from feast.infra.offline_stores.offline_store import RetrievalJob
+from feast.infra.registry.base_registry import BaseRegistry
+from feast.repo_config import RepoConfig
+
+from platemill.errors import ConfigurationError
+from platemill.features.source import LakeTable, read_lake_table
+from platemill.lake import Lake
+
+__all__ = ["LakeOfflineStore", "LakeOfflineStoreConfig"]
+
+
+class LakeOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc]
+    """The ``offline_store`` part of ``feature_store.yaml``."""
+
+    type: Literal["platemill.features.offline_store.LakeOfflineStore"] = (
+        "platemill.features.offline_store.LakeOfflineStore"
+    )
+    lake: str
+    """The lake's folder."""
+
+
+class LakeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
+    """The DuckDB offline store with one difference: a source is a table of a generation."""
+
+    @staticmethod
+    def pull_latest_from_table_or_query(
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None,
+        start_date: datetime,
+        end_date: datetime,
+    ) -> RetrievalJob:
+        """The latest row of each key in a window; ``feast materialize`` asks for it."""
+        return pull_latest_from_table_or_query_ibis(
+            config=config,
+            data_source=data_source,
+            join_key_columns=join_key_columns,
+            feature_name_columns=feature_name_columns,
+            timestamp_field=timestamp_field,
+            created_timestamp_column=created_timestamp_column,
+            start_date=start_date,
+            end_date=end_date,
+            **_access(config),
+        )
+
+    @staticmethod
+    def pull_all_from_table_or_query(
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+    ) -> RetrievalJob:
+        """Every row of a window."""
+        return pull_all_from_table_or_query_ibis(
+            config=config,
+            data_source=data_source,
+            join_key_columns=join_key_columns,
+            feature_name_columns=feature_name_columns,
+            timestamp_field=timestamp_field,
+            created_timestamp_column=created_timestamp_column,
+            start_date=start_date,
+            end_date=end_date,
+            **_access(config),
+        )
+
+    @staticmethod
+    def get_historical_features(
+        config: RepoConfig,
+        feature_views: list[FeatureView],
+        feature_refs: list[str],
+        entity_df: pd.DataFrame | str,
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,
+        filter_by_created_timestamp: bool = False,
+    ) -> RetrievalJob:
+        """A training set: for each entity row what was the newest at its time.
+
+        With ``filter_by_created_timestamp`` only what was already known at that time.
+        """
+        return get_historical_features_ibis(
+            config=config,
+            feature_views=feature_views,
+            feature_refs=feature_refs,
+            entity_df=entity_df,
+            registry=registry,
+            project=project,
+            full_feature_names=full_feature_names,
+            filter_by_created_timestamp=filter_by_created_timestamp,
+            **_access(config),
+        )
+
+
+def _access(config: RepoConfig) -> dict[str, Any]:
+    lake = Lake(Path(config.offline_store.lake))
+    return {
+        "data_source_reader": partial(_read, lake),
+        "data_source_writer": _write_data_source,
+        "staging_location": config.offline_store.staging_location,
+        "staging_location_endpoint_override": (
+            config.offline_store.staging_location_endpoint_override
+        ),
+    }
+
+
+def _read(lake: Lake, data_source: DataSource, _repo_path: str) -> Any:
+    if not isinstance(data_source, LakeTable):
+        raise ConfigurationError(
+            f"the source {data_source.name!r} is a {type(data_source).__name__}; "
+            "this offline store reads tables of the lake only (platemill.features.source.LakeTable)"
+        )
+    return read_lake_table(data_source, lake)
