@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from platemill.errors import ConfigurationError
 
-__all__ = ["QUIET_ENVIRONMENT", "Settings", "load_settings"]
+__all__ = ["QUIET_ENVIRONMENT", "Settings", "load_settings", "settings_page"]
 
 _PREFIX = "PLATEMILL_"
 
@@ -157,3 +157,29 @@ def load_settings(**given: object) -> Settings:
     return settings.model_copy(update={"home": home})
 
 
+def settings_page() -> str:
+    """Return ``docs/settings.md``: every setting with its variable, default and description."""
+    lines = [
+        "# Settings",
+        "",
+        "Made from `src/platemill/settings.py` by `python -m platemill.settings`.",
+        "",
+        "A setting is given as an environment variable; a few are options of the command line, too.",
+        "A `PLATEMILL_` variable that is not here is refused.",
+        "",
+        "| variable | default | what it says |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        if field.is_required():
+            default = "required"
+        elif field.default_factory is not None:
+            default = "the checkout"
+        else:
+            default = "" if field.default is None else f"`{field.default}`"
+        lines.append(f"| `{_PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(settings_page(), end="")
