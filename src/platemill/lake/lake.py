@@ -174,8 +174,8 @@ class Lake:
             self.storage.remove(old)
 
     def done_images(self, pipeline_version: str) -> pa.Table:
-        """``uri, byte_size, modified_at`` of the current generation's images of that version."""
-        columns = ["uri", "byte_size", "modified_at"]
+        """What the plan compares with: the current generation's images of that version."""
+        columns = ["uri", "image_id", "camera_id", "captured_at", "reason"]
         generation = self.current()
         schema = pa.schema([IMAGES.arrow.field(name) for name in columns])
         if generation is None:

@@ -240,8 +240,10 @@ def test_empty_inventory_is_no_snapshot(tmp_path: Path) -> None:
 
 def test_done_images_of_one_pipeline(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    assert lake.done_images("p1").column_names == ["uri", "byte_size", "modified_at"]
-    table = inventory(("a", 1), ("b", 2)).select(["uri", "byte_size", "modified_at"])
+    columns = ["uri", "image_id", "camera_id", "captured_at", "reason"]
+    assert lake.done_images("p1").column_names == columns
+    table = inventory(("a", 1), ("b", 2)).select(columns[:-1])
+    table = table.append_column("reason", pa.array([None, "truncated"]))
     table = table.append_column("pipeline_version", pa.array(["p1", "p2"]))
     (tmp_path / "images").mkdir()
     pq.write_table(table, tmp_path / "images" / "x.parquet")
