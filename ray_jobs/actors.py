@@ -7,6 +7,8 @@ methods, so that a worker's imports and the server's start go on at the same tim
 from __future__ import annotations
 
 import datetime as dt
+import os
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -47,7 +49,9 @@ class TritonNode:
 
     def __init__(self, run_id: str) -> None:
         self._settings = load_settings()
-        self._workdir = self._settings.runs / run_id / "triton"
+        # Nodes may share the home, and a server of an attempt before may still be ending.
+        name = f"triton-{socket.gethostname()}-{os.getpid()}"
+        self._workdir = self._settings.runs / run_id / name
         self._server: Any = None
 
     def address(self) -> str:
@@ -58,7 +62,6 @@ class TritonNode:
             self.stop()
         if self._server is None:
             settings = self._settings
-            self._workdir.mkdir(parents=True, exist_ok=True)
             server = EmbeddedTriton(
                 settings.models,
                 settings.triton_interpreter,

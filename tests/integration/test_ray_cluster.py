@@ -75,7 +75,10 @@ def test_every_address_is_on_loopback(cluster: PrivateCluster) -> None:
     # The Jobs API answers some seconds before the node's own processes listen.
     wanted = {"gcs_server", "raylet", "ray::DashboardAgent", "ray::RuntimeEnvAgent"}
     deadline = time.monotonic() + END_SECONDS
-    while not wanted <= {name for name, _ in (found := listening(cluster))}:
+    while True:
+        found = listening(cluster)
+        if wanted <= {name for name, _ in found}:
+            break
         assert time.monotonic() < deadline, f"only {found} listen"
         time.sleep(0.2)
     assert {ip for _, ip in found} == {"127.0.0.1"}
