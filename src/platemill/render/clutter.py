@@ -165,10 +165,10 @@ def draw_vehicle(
             at = int(gy + offset)
             cv2.line(canvas, (gx, at), (gx + int(wide), at), shade, max(1, int(w * 0.02)))
     if rng.random() < 0.5:
-        at = (int(cx + skew + rng.uniform(-1, 0.2) * w), int(waist + w * rng.uniform(0.1, 0.5)))
+        spot = (int(cx + skew + rng.uniform(-1, 0.2) * w), int(waist + w * rng.uniform(0.1, 0.5)))
         text = words(rng, 9)
         size = w * rng.uniform(0.002, 0.007)
-        cv2.putText(canvas, text, at, _FONTS[1], size, colour(rng), max(1, int(size * 2)),
+        cv2.putText(canvas, text, spot, _FONTS[1], size, colour(rng), max(1, int(size * 2)),
                     cv2.LINE_AA)  # fmt: skip
     if rng.random() < 0.6:
         _poly(canvas, [(left, cy - w * 0.2), (right, cy - w * 0.2), (right, cy + w * 0.22),

@@ -28,7 +28,7 @@ def crop_of(plate: Plate, rng: np.random.Generator) -> NDArray[np.uint8]:
     plate's upright hull, moved a little as a detector's box is.
     """
     rows, columns = plate.mask.shape
-    mx, my = columns // 4, rows
+    mx, my = columns // 8, rows // 2
     paint = rng.uniform(10, 230) * np.clip(rng.normal(1, 0.25, 3), 0.2, 1.6)
     flat = surround(plate.image, plate.mask, paint.astype(np.float32), rng, (mx, my))
     width = math.exp(rng.uniform(math.log(38), math.log(260)))

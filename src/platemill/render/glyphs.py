@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -183,7 +184,7 @@ def glyph(
     canvas[math.ceil(height * fine) :] = 0
     canvas[:, math.ceil(width * fine) :] = 0
     small = cv2.resize(canvas, (columns, rows), interpolation=cv2.INTER_AREA)
-    out = small.astype(np.float32) * np.float32(1 / 255)
+    out = np.asarray(small, np.float32) * np.float32(1 / 255)
     out.flags.writeable = False
     return out
 
@@ -191,7 +192,7 @@ def glyph(
 def _draw(canvas: NDArray[np.uint8], points: NDArray[np.float64], half: float) -> None:
     """Fill a polyline of constant width: flat ends, round joints."""
     unit = 1 << _SUBPIXEL_BITS
-    for start, end in zip(points[:-1], points[1:], strict=True):
+    for start, end in pairwise(points):
         along = end - start
         length = float(np.hypot(*along))
         if length < 1e-9:

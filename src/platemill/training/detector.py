@@ -27,8 +27,8 @@ from platemill.training.photos import Photos
 
 WIDTH, HEIGHT = 416, 320
 _SPARE = 48
-_POOL = 128
-_USES = 3
+_POOL = 240
+_USES = 5
 _MOST_BOXES = 12
 
 Batch = tuple[Tensor, Tensor]
@@ -184,7 +184,9 @@ def train(
     if resume:
         run.resume()
     scenes = Scenes(batch, seed + run.step, boxes, photo_share)
-    loader = DataLoader(scenes, batch_size=None, num_workers=workers, prefetch_factor=8)
+    loader = DataLoader(
+        scenes, batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None
+    )
     score = place = 0.0
     for images, wanted in loader:
         pixels = images.contiguous(memory_format=torch.channels_last).float() / 255.0

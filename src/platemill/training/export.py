@@ -1,6 +1,6 @@
-"""Export trained networks as frozen TorchScript into a Triton model repository.
+r"""Export trained networks as frozen TorchScript into a Triton model repository.
 
-    python -m platemill.training.export --detector runs/detector/last.pt \\
+    python -m platemill.training.export --detector runs/detector/last.pt \
         --reader runs/reader/last.pt --repository model_repository
 
 writes `yolo/1/detector.pt`, `stn/1/model.pt` and `lprnet/1/model.pt` (fp32), each checked
@@ -48,7 +48,7 @@ def _crops() -> list[Tensor]:
 
 def _write(net: nn.Module, examples: list[Tensor], path: Path) -> Path:
     """Script, freeze, write, read back and compare on every example."""
-    net = net.eval().float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = net.eval().float().to(memory_format=torch.channels_last)
     frozen = torch.jit.freeze(torch.jit.script(net))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp")

@@ -77,10 +77,10 @@ class Detector(nn.Module):
         self.smooth16 = conv(48, 48)
         self.head = conv(48, 48)
         self.predict = nn.Conv2d(48, 5, 1)
-        nn.init.constant_(self.predict.bias, 0.0)  # type: ignore[arg-type]
+        nn.init.constant_(self.predict.bias, 0.0)
         with torch.no_grad():
-            self.predict.bias[0] = -5.0  # type: ignore[index]
-            self.predict.bias[1:] = torch.tensor([1.5, 0.3, 1.5, 0.3])  # type: ignore[index]
+            self.predict.bias[0] = -5.0
+            self.predict.bias[1:] = torch.tensor([1.5, 0.3, 1.5, 0.3])
 
     def forward(self, images: Tensor) -> Tensor:
         """Raw maps, see the class."""
@@ -146,10 +146,9 @@ class Stn(nn.Module):
         theta = self.affine(hidden).float().reshape(-1, 2, 3)
         size = [crops.shape[0], 3, 24, 94]
         grid = functional.affine_grid(theta, size, align_corners=False)
-        out = functional.grid_sample(
+        return functional.grid_sample(
             crops.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
         )
-        return out
 
 
 class Reader(nn.Module):

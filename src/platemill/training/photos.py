@@ -72,7 +72,8 @@ class Photos:
         height, width = window.shape[:2]
         kept = []
         for box in boxes - np.array([left, top, left, top], np.float32):
-            inside = np.clip(box, 0, [width, height, width, height])
+            most = np.array([width, height, width, height], np.float32)
+            inside: NDArray[np.float32] = np.minimum(np.maximum(box, np.float32(0)), most)
             area = (inside[2] - inside[0]) * (inside[3] - inside[1])
             if area <= 0:
                 continue
@@ -93,5 +94,6 @@ def _recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
     if rng.random() < 0.25:
         out[:] = out @ np.array([0.114, 0.587, 0.299], np.float32)[:, None]
     if rng.random() < 0.5:
-        out = 255 * (np.clip(out, 0, 255) / 255) ** np.float32(rng.uniform(0.4, 1.1))
+        curve = np.float32(rng.uniform(0.4, 1.1))
+        out = np.asarray(255 * (np.clip(out, 0, 255) / 255) ** curve, np.float32)
     return np.clip(out, 0, 255).astype(np.uint8)

@@ -28,7 +28,8 @@ from platemill.vision.ctc import BLANK, TIME_STEPS, decode
 from platemill.vision.plates import ALPHABET
 
 _CROPS_A_PLATE = 4
-_POOL = 512
+_POOL = 768
+_USES = 2
 _LONGEST = 9
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -48,12 +49,22 @@ class Crops(IterableDataset[Batch]):
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
         pool: list[tuple[NDArray[np.float32], str]] = []
         while True:
-            while len(pool) < max(_POOL, self.batch):
+            fresh = self.batch // _USES if len(pool) >= _POOL else self.batch
+            while fresh > 0:
                 pool.extend(samples(rng))
-            order = rng.permutation(len(pool))
-            chosen = [pool[i] for i in order[: self.batch]]
-            pool = [pool[i] for i in order[self.batch :]]
-            yield collate(chosen)
+                fresh -= _CROPS_A_PLATE
+            while len(pool) > _POOL:
+                index = int(rng.integers(0, _POOL - self.batch))
+                pool[index] = pool[-1]
+                pool.pop()
+            chosen = rng.permutation(len(pool))[: self.batch]
+            yield collate([(_relight(pool[i][0], rng), pool[i][1]) for i in chosen])
+
+
+def _relight(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Change brightness and contrast a little, so that a crop used again is another."""
+    gain, lift = rng.uniform(0.85, 1.15), rng.normal(0, 0.08)
+    return np.clip(crop * np.float32(gain) + np.float32(lift), -1.0, 1.0)
 
 
 def samples(rng: np.random.Generator) -> list[tuple[NDArray[np.float32], str]]:
@@ -92,7 +103,14 @@ def exact_rate(net: nn.Sequential, crops: Tensor, texts: list[str]) -> float:
 
 
 def train(
-    out: Path, steps: int, batch: int, rate: float, seed: int, workers: int, resume: bool
+    out: Path,
+    steps: int,
+    batch: int,
+    rate: float,
+    seed: int,
+    workers: int,
+    held_out: int,
+    resume: bool,
 ) -> None:
     """Train until `steps`, writing `last.pt` and `log.csv` into `out`."""
     torch.manual_seed(seed)
@@ -102,11 +120,14 @@ def train(
     if resume:
         run.resume()
     rng = np.random.default_rng(seed + 1_000_003)
-    held = [sample for _ in range(150) for sample in samples(rng)]
+    held = [sample for _ in range(-(-held_out // _CROPS_A_PLATE)) for sample in samples(rng)]
     held_crops = torch.from_numpy(np.stack([crop for crop, _ in held]))
     held_texts = [text for _, text in held]
     loader = DataLoader(
-        Crops(batch, seed + run.step), batch_size=None, num_workers=workers, prefetch_factor=8
+        Crops(batch, seed + run.step),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=8 if workers else None,
     )
     smooth = 0.0
     for crops, targets, lengths in loader:
@@ -140,9 +161,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=2e-3, help="peak rate (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of weights and drawing")
     parser.add_argument("--workers", type=int, default=1, help="rendering processes")
+    parser.add_argument("--held", type=int, default=600, help="held-out crops (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
     o = parser.parse_args(arguments)
-    train(o.out, o.steps, o.batch, o.rate, o.seed, o.workers, o.resume)
+    train(o.out, o.steps, o.batch, o.rate, o.seed, o.workers, o.held, o.resume)
 
 
 if __name__ == "__main__":
