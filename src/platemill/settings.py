@@ -164,7 +164,7 @@ def settings_page() -> str:
         "",
         "Made from `src/platemill/settings.py` by `python -m platemill.settings`.",
         "",
-        "A setting is given as an environment variable; a few are options of the command line, too.",
+        "A setting is given as a variable; a few are options of the command line, too.",
         "A `PLATEMILL_` variable that is not here is refused.",
         "",
         "| variable | default | what it says |",
