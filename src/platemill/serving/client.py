@@ -1,0 +1,173 @@
+"""The client of ``plate_recognition`` for bulk work: many images in flight, frames by reference."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from platemill.errors import InferenceFailed, ServerUnavailable
+from platemill.serving.contracts import PLATE_RECOGNITION
+from platemill.serving.frames import LARGEST_BYTES, Slot
+from platemill.serving.reading import PlateReading
+
+__all__ = ["PlateClient"]
+
+_LOGGER = logging.getLogger(__name__)
+
+# gRPC's own words for a server that is not there, overloaded or hung.
+_UNAVAILABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED")
+_INPUT = PLATE_RECOGNITION.inputs[0]
+
+
+class PlateClient:
+    """Recognises one image a call; any number of threads may call at once.
+
+    Frames go through system shared memory, in a ring of `slots` regions, where the server shares
+    this machine; else, and for very large frames, as plain tensors. The answers are the same.
+
+    Args:
+        grpc_address: ``host:port``.
+        slots: frames in shared memory at once; one a thread is right, 0 turns it off.
+        seconds: how long one image may take.
+    """
+
+    def __init__(self, grpc_address: str, *, slots: int, seconds: float = 120.0) -> None:
+        from tritonclient.grpc import InferenceServerClient
+
+        self._address = grpc_address
+        self._seconds = seconds
+        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        if grpc_address.rpartition(":")[0] in ("127.0.0.1", "localhost", "[::1]"):
+            options.append(("grpc.enable_http_proxy", 0))  # no proxy stands before loopback
+        self._client: Any = InferenceServerClient(grpc_address, channel_args=options)
+        # None stands for a slot that was not needed yet, or broke.
+        self._slots: queue.LifoQueue[Slot | None] = queue.LifoQueue()
+        for _ in range(slots):
+            self._slots.put(None)
+        self._shared = slots > 0
+        self._count = slots
+
+    def __call__(self, image: NDArray[np.uint8]) -> PlateReading:
+        """Recognise an image, uint8 [H, W, 3] in BGR.
+
+        Raises:
+            ServerUnavailable: the server does not answer; the same call may succeed later.
+            InferenceFailed: a model failed on this image.
+        """
+        if not self._shared or image.nbytes > LARGEST_BYTES:
+            return self._infer(image, None)
+        slot = self._slots.get()
+        try:
+            if slot is not None and slot.size < image.nbytes:
+                self._drop(slot)
+                slot = None
+            if slot is None:
+                slot = self._new_slot(image.nbytes)
+            if slot is None:
+                return self._infer(image, None)
+            try:
+                return self._infer(image, slot)
+            except InferenceFailed as error:
+                if "shared memory" not in str(error):
+                    raise
+                # Another server answers at this address now; it never saw the region.
+                self._drop(slot)
+                slot = None
+                return self._infer(image, None)
+        finally:
+            self._slots.put(slot)
+
+    def close(self) -> None:
+        """Let the server forget the regions and close the connection. Idempotent."""
+        for _ in range(self._count):
+            if (slot := self._slots.get()) is not None:
+                self._drop(slot)
+        self._count = 0
+        self._shared = False
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _new_slot(self, size: int) -> Slot | None:
+        """A slot that holds `size` bytes; None if shared memory is refused."""
+        from tritonclient.utils import InferenceServerException
+
+        if not self._shared:
+            return None
+        try:
+            return Slot(self._client, size)
+        except InferenceServerException as error:
+            if _status(error) in _UNAVAILABLE:
+                raise self._unavailable(error) from None
+            reason: Exception = error
+        except OSError as error:
+            reason = error
+        self._shared = False
+        _LOGGER.warning(
+            "Triton at %s takes no shared memory (%s): frames go as plain tensors, which is slower",
+            self._address,
+            reason,
+        )
+        return None
+
+    @staticmethod
+    def _drop(slot: Slot) -> None:
+        with contextlib.suppress(OSError):
+            slot.close()
+
+    def _infer(self, image: NDArray[np.uint8], slot: Slot | None) -> PlateReading:
+        from tritonclient.grpc import InferInput
+        from tritonclient.utils import InferenceServerException
+
+        given = InferInput(_INPUT.name, list(image.shape), _INPUT.datatype)
+        if slot is None:
+            given.set_data_from_numpy(np.ascontiguousarray(image))
+        else:
+            given.set_shared_memory(slot.name, slot.write(image))
+        try:
+            answer = self._client.infer(
+                PLATE_RECOGNITION.name, [given], client_timeout=self._seconds
+            )
+        except InferenceServerException as error:
+            if _status(error) in _UNAVAILABLE:
+                raise self._unavailable(error) from None
+            raise InferenceFailed(
+                f"{PLATE_RECOGNITION.name} failed on an image of {list(image.shape)}: "
+                f"{error.message()}"
+            ) from None
+        boxes, texts, raw_texts, confidences, scores = (
+            answer.as_numpy(output.name) for output in PLATE_RECOGNITION.outputs
+        )
+        return PlateReading(
+            boxes=boxes,
+            texts=[text.decode() for text in texts[:, 0]],
+            raw_texts=[text.decode() for text in raw_texts[:, 0]],
+            confidences=confidences[:, 0],
+            detection_scores=scores[:, 0],
+        )
+
+    def _unavailable(self, error: Any) -> ServerUnavailable:
+        return ServerUnavailable(
+            f"Triton at {self._address} does not answer ({_status(error)}: {error.message()}); "
+            "see its log and `platemill triton status`"
+        )
+
+
+def _status(error: Any) -> str:
+    """The gRPC status of an ``InferenceServerException``: ``UNAVAILABLE``, say."""
+    return str(error.status()).removeprefix("StatusCode.")

@@ -1,0 +1,100 @@
+"""The tensors that every served model takes and gives, said once.
+
+The ``config.pbtxt`` files of the model repository, the client and the tests are held to this. A
+program written against these names, types and shapes with an ordinary ``tritonclient`` works
+unchanged on any platemill server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "CONTRACTS",
+    "MAX_ROWS",
+    "MODEL_VERSION",
+    "PLATE_RECOGNITION",
+    "ModelContract",
+    "TensorContract",
+]
+
+MODEL_VERSION = "1"
+
+MAX_ROWS = 32
+"""Most crops that `stn` and `lprnet` take in one request."""
+
+_CROP = (3, 24, 94)
+
+
+@dataclass(frozen=True)
+class TensorContract:
+    """A tensor: its name, type and shape.
+
+    datatype: as a model's config names it; ``STRING`` is ``BYTES`` on the wire.
+    shape: without the batch dimension; -1 is any size.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelContract:
+    """A model: its backend, its largest batch (0: the shapes hold the batch), its tensors."""
+
+    name: str
+    backend: str
+    max_batch_size: int
+    inputs: tuple[TensorContract, ...]
+    outputs: tuple[TensorContract, ...]
+
+
+# uint8 [H, W, 3] in BGR, as cv2.imread gives it.
+_IMAGE = TensorContract("input__0", "UINT8", (-1, -1, 3))
+
+YOLO = ModelContract(
+    "yolo",
+    "python",
+    0,
+    (_IMAGE,),
+    (
+        TensorContract("output__0", "FP32", (-1, *_CROP)),  # crops, prepared for stn
+        TensorContract("output__1", "FP32", (-1, 4)),  # xmin, ymin, xmax, ymax in the image's px
+        TensorContract("output__2", "FP32", (-1, 1)),  # the boxes' scores, 0 to 1
+    ),
+)
+
+STN = ModelContract(
+    "stn",
+    "pytorch",
+    MAX_ROWS,
+    (TensorContract("input__0", "FP32", _CROP),),
+    (TensorContract("output__0", "FP32", _CROP),),
+)
+
+LPRNET = ModelContract(
+    "lprnet",
+    "pytorch",
+    MAX_ROWS,
+    (TensorContract("input__0", "FP32", _CROP),),
+    (TensorContract("output__0", "FP32", (23, 18)),),  # logits: class (the last is blank), step
+)
+
+PLATE_RECOGNITION = ModelContract(
+    "plate_recognition",
+    "python",
+    0,
+    (_IMAGE,),
+    (
+        TensorContract("coordinates", "FP32", (-1, 4)),  # xmin, ymin, xmax, ymax in the image's px
+        TensorContract("texts", "STRING", (-1, 1)),  # well-formed plates, else empty
+        TensorContract("raw_texts", "STRING", (-1, 1)),  # what was read, whatever it spells
+        TensorContract("confidences", "FP32", (-1, 1)),  # of the text, 0 to 1
+        TensorContract("detection_scores", "FP32", (-1, 1)),  # of the box, 0 to 1
+    ),
+)
+
+CONTRACTS: dict[str, ModelContract] = {
+    contract.name: contract for contract in (LPRNET, PLATE_RECOGNITION, STN, YOLO)
+}
