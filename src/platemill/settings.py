@@ -138,9 +138,7 @@ def load_settings(**given: object) -> Settings:
         ConfigurationError: a value is wrong or a ``PLATEMILL_`` variable is not a setting.
     """
     known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
-    unknown = sorted(
-        name for name in os.environ if name.startswith(_PREFIX) and name not in known
-    )
+    unknown = sorted(name for name in os.environ if name.startswith(_PREFIX) and name not in known)
     if unknown:
         raise ConfigurationError(
             f"unknown setting in the environment: {', '.join(unknown)}. "

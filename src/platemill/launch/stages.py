@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from platemill.archive.inventory import Inventory, take_inventory
 from platemill.errors import ShardsIncomplete
 from platemill.features.online import finish_online, stage_online
