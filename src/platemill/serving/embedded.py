@@ -290,7 +290,6 @@ def server_environment(
         "LD_LIBRARY_PATH": os.pathsep.join(folders),
         # The stub's Python finds its environment through the first python3 on the path.
         "PATH": os.pathsep.join([str(environment.python.parent), inherited.get("PATH", "")]),
-        "PYTHONDONTWRITEBYTECODE": "1",
         # Three models share the cores: a thread that waits must sleep, not spin.
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "0",
