@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -141,7 +142,7 @@ def read_contents(
     waiting: deque[Future[list[Content]]] = deque()
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="inventory") as pool:
         try:
-            while batch := [request for request, _ in zip(requests, range(_BATCH), strict=False)]:
+            while batch := list(islice(requests, _BATCH)):
                 waiting.append(pool.submit(read_batch, batch))
                 if len(waiting) >= 2 * _THREADS:
                     yield from waiting.popleft().result()
