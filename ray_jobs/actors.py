@@ -6,17 +6,21 @@ methods, so that a worker's imports and the server's start go on at the same tim
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import socket
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platemill.errors import PlatemillError, RetryableError, ServerUnavailable
 from platemill.settings import Settings, load_settings
 from ray_jobs.feeding import Feed, Turnstile
+
+if TYPE_CHECKING:
+    from platemill.recognize.plan import PlannedImage
 
 __all__ = ["Outcome", "TritonNode", "Worker"]
 
@@ -100,17 +104,18 @@ class Worker:
     """Recognises shards, two at a time: one is read and recognised, one is being written.
 
     Args:
-        run_id: the run, whose folder holds the plan.
+        run_id: the run, for the rows.
+        pipeline_version: what the images are recognised with, for the rows.
     """
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, pipeline_version: str) -> None:
         self._settings: Settings = load_settings()
         self._run_id = run_id
+        self._pipeline_version = pipeline_version
         self._turnstile = Turnstile(self._settings.images_in_flight)
         self._counts: dict[str, _Counts] = {}
         self._lock = threading.Lock()
         self._model: Any = None
-        self._address = ""
 
     def node(self) -> str:
         """The id of the node that this worker runs on."""
@@ -119,13 +124,12 @@ class Worker:
         return str(ray.get_runtime_context().get_node_id())
 
     def prepare(self) -> None:
-        """Import what recognition needs and open the plan, the archives and the lake."""
+        """Import what recognition needs; open nothing that another process would miss."""
         import cv2
         import pyarrow as pa
 
         from platemill.archive.reader import ArchiveReader
         from platemill.lake import Lake
-        from platemill.recognize.plan import Plan
         from platemill.recognize.recogniser import recognise
         from platemill.recognize.shards import write_shard
         from platemill.serving.client import PlateClient
@@ -135,7 +139,6 @@ class Worker:
         pa.set_cpu_count(1)
         pa.set_io_thread_count(2)
         settings = self._settings
-        self._plan = Plan.load(settings.runs / self._run_id)
         self._reader = ArchiveReader()
         self._lake = Lake(settings.lake)
         self._recognise, self._write_shard, self._client = recognise, write_shard, PlateClient
@@ -145,22 +148,29 @@ class Worker:
         with self._lock:
             old, self._model = self._model, None
             self._model = self._client(address, slots=self._settings.images_in_flight)
-            self._address = address
         if old is not None:
             old.close()
 
-    def recognise(self, key: str) -> Outcome:
+    def recognise(self, key: str, images: list[PlannedImage]) -> Outcome:
         """Recognise one shard and record it; the result of an attempt that lost is thrown away."""
         started = time.monotonic()
         error = None
         try:
-            self._recognise_shard(key)
+            self._recognise_shard(key, images)
         except PlatemillError as raised:
             error = raised
         finally:
             with self._lock:
                 self._counts.pop(key, None)
         return Outcome(key, time.monotonic() - started, error)
+
+    def close(self) -> None:
+        """Give back what the server and the archives hold for this worker."""
+        with self._lock:
+            model, self._model = self._model, None
+        if model is not None:
+            model.close()
+        self._reader.close()
 
     def counts(self) -> dict[str, tuple[int, int, dict[str, int]]]:
         """``(images, plates, images by status)`` so far, of the shards that are being worked on."""
@@ -170,7 +180,7 @@ class Worker:
                 for key, count in self._counts.items()
             }
 
-    def _recognise_shard(self, key: str) -> None:
+    def _recognise_shard(self, key: str, images: list[PlannedImage]) -> None:
         from platemill.archive.decode import decode_image
 
         settings = self._settings
@@ -179,17 +189,20 @@ class Worker:
             model = self._model
         feed: Feed[Any, Any] = Feed(self._turnstile)
         with feed:
-            results = self._recognise(
-                feed.images(self._plan.images(key)),
+            results: Any = self._recognise(
+                feed.images(images),
                 self._reader.read,
                 lambda data: decode_image(data, settings.max_image_pixels),
                 model,
                 in_flight=settings.images_in_flight,
                 run_id=self._run_id,
-                pipeline_version=self._plan.pipeline_version,
+                pipeline_version=self._pipeline_version,
                 now=lambda: dt.datetime.now(dt.UTC),
             )
-            self._write_shard(self._lake, key, self._counted(feed.results(results), counts))
+            # Closed here, not whenever: its threads end before the next shard counts on room.
+            with contextlib.closing(results):
+                counted = self._counted(feed.results(results), counts)
+                self._write_shard(self._lake, key, counted)
 
     def _counted(self, results: Any, counts: _Counts) -> Any:
         for result in results:

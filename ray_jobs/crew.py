@@ -14,6 +14,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platemill.errors import PlatemillError, ServerUnavailable
+from platemill.recognize.plan import Plan
 from platemill.settings import Settings
 from ray_jobs.actors import Outcome, TritonNode, Worker
 from ray_jobs.shard_queue import ShardQueue
@@ -56,13 +57,15 @@ class Crew:
 
     Args:
         settings: the deployment's settings.
-        run_id: the run, whose folder holds the plan.
+        run_id: the run, for the rows and the servers' logs.
+        plan: holds the shards' images.
         queue: the shards that have no record.
     """
 
-    def __init__(self, settings: Settings, run_id: str, queue: ShardQueue) -> None:
+    def __init__(self, settings: Settings, run_id: str, plan: Plan, queue: ShardQueue) -> None:
         self._settings = settings
         self._run_id = run_id
+        self._plan = plan
         self._queue = queue
         self._asked: dict[Any, tuple[str, _Hired | _Server, str]] = {}
         self._workers: list[_Hired] = []
@@ -79,12 +82,19 @@ class Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
-        stopping = [server.actor.stop.remote() for server in self._servers.values()]
-        # Ray would end the servers as hard as a crash does; asked first, they clean up.
-        with contextlib.suppress(GetTimeoutError, RayActorError, RayTaskError):
-            ray.get(stopping, timeout=_STOP_SECONDS)
-        for hired in [*self._workers, *self._servers.values()]:
-            ray.kill(hired.actor)
+        # Ray ends actors as hard as a crash does; asked first, they clean up.
+        idle = [hired for hired in self._workers if hired.prepared and not hired.shards]
+        for asked in (
+            [hired.actor.close.remote() for hired in idle],
+            [server.actor.stop.remote() for server in self._servers.values()],
+        ):
+            with contextlib.suppress(GetTimeoutError, RayActorError, RayTaskError):
+                ray.get(asked, timeout=_STOP_SECONDS)
+        for actor in [
+            *(w.actor for w in self._workers),
+            *(s.actor for s in self._servers.values()),
+        ]:
+            ray.kill(actor)
 
     def work(self) -> Iterator[str | None]:
         """Work until the queue is finished.
@@ -120,7 +130,7 @@ class Crew:
         actor = (
             ray.remote(Worker)
             .options(num_cpus=1, max_restarts=0, max_concurrency=_SHARDS_A_WORKER + 1)
-            .remote(self._run_id)
+            .remote(self._run_id, self._plan.pipeline_version)
         )
         hired = _Hired(actor)
         self._workers.append(hired)
@@ -213,7 +223,8 @@ class Crew:
             if key is None:
                 return
             hired.shards.add(key)
-            self._ask("recognise", hired, hired.actor.recognise.remote(key), key)
+            images = self._plan.images(key)
+            self._ask("recognise", hired, hired.actor.recognise.remote(key, images), key)
 
     def _fill_all(self) -> None:
         for hired in self._workers:

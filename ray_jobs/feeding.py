@@ -43,7 +43,7 @@ class Feed(Generic[Item, Result]):
     def __enter__(self) -> Feed[Item, Result]:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_why: object) -> None:
         self._leave_gate()
         with self._lock:
             held, self._inside = self._inside, 0

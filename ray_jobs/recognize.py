@@ -47,7 +47,7 @@ def recognise_plan(settings: Settings, run_id: str) -> None:
     if not missing:
         return
     queue = ShardQueue(missing, _MAX_ATTEMPTS)
-    _work(settings, run_id, queue, lake, board)
+    _work(settings, run_id, plan, queue, lake, board)
     without = [key for key in missing if lake.shard(key) is None]
     if without:
         why = queue.given_up.get(without[0], "it was not recorded")
@@ -58,14 +58,16 @@ def recognise_plan(settings: Settings, run_id: str) -> None:
         )
 
 
-def _work(settings: Settings, run_id: str, queue: ShardQueue, lake: Lake, board: _Board) -> None:
+def _work(
+    settings: Settings, run_id: str, plan: Plan, queue: ShardQueue, lake: Lake, board: _Board
+) -> None:
     import ray
 
     from ray_jobs.crew import Crew
 
     ray.init(logging_level=logging.WARNING, log_to_driver=False)
     try:
-        with Crew(settings, run_id, queue) as crew:
+        with Crew(settings, run_id, plan, queue) as crew:
             for key in crew.work():
                 record = None if key is None else lake.shard(key)
                 if record is not None:
