@@ -119,6 +119,7 @@ class Night:
                 self._request.archives,
                 self._request.layout,
                 self._lake.known_images(),
+                days=self._request.days,
                 max_image_bytes=self._settings.max_image_bytes,
                 progress=progress,
             )
@@ -139,7 +140,7 @@ class Night:
                     days=self._request.days,
                 )
                 made.save(self.folder)
-        return self._plan().table.num_rows
+        return int(self._plan().table.num_rows)
 
     def has_work(self) -> bool:
         """Whether there is an image to recognise, or another version's rows to publish."""
