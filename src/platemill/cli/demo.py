@@ -54,7 +54,7 @@ def demo(
     for command in (
         f'platemill sql --home {where} "SELECT camera_id, day, images, plates, quarantined '
         'FROM camera_day_v1 ORDER BY 2, 1"',
-        f"platemill lookup --home {where} camera cam-01",
+        f"platemill lookup --home {where} camera camera-1",
         f"platemill status --home {where}",
     ):
         stdout.print(f"  .venv/bin/{command}", markup=False, highlight=False, soft_wrap=True)

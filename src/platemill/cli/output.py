@@ -7,9 +7,10 @@ import decimal
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -57,6 +58,8 @@ def print_json(value: object) -> None:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, dt.datetime):
+        return f"{value.astimezone(dt.UTC) if value.tzinfo else value:%Y-%m-%d %H:%M:%S}"
     plain = _plain(value)
     if plain is None:
         return ""
@@ -72,10 +75,18 @@ def print_table(
 ) -> None:
     """Print rows as a table on stdout, numbers to the right."""
     body = [list(row) for row in rows]
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for index, column in enumerate(columns):
         numeric = body and all(isinstance(r[index], int | float | None) for r in body)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        longest = max(map(len, column.split()), default=0)
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(column, justify=justify, overflow="fold", min_width=longest)
     for row in body:
         table.add_row(*(_cell(value).replace("[", r"\[") for value in row))
     stdout.print(table)

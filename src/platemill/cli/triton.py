@@ -13,7 +13,7 @@ import typer
 
 from platemill.cli.output import HomeOption, JsonOption, print_json, print_table, stderr, stdout
 from platemill.errors import RetryableError, ServerUnavailable
-from platemill.serving.embedded import EmbeddedTriton, RunningServer, running_server
+from platemill.serving.embedded import BACKENDS, EmbeddedTriton, RunningServer, running_server
 from platemill.settings import Settings, load_settings
 
 __all__ = ["triton_app"]
@@ -48,6 +48,7 @@ def up(home: HomeOption, json: JsonOption = False, threads: ThreadsOption = None
                 folder,
                 settings.triton_start_seconds,
                 detached=True,
+                backends=settings.project / BACKENDS,
                 threads=threads,
             )
             triton.start()

@@ -249,6 +249,10 @@ class Night:
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(summary, indent=1))
         partial.replace(path)
+        if not plan.shards:
+            # A night with nothing new leaves its summary alone, however large the archive is.
+            for name in ("inventory.parquet", "plan.parquet"):
+                (self.folder / name).unlink(missing_ok=True)
         return summary
 
     def summary(self) -> dict[str, Any]:
