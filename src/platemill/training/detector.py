@@ -199,7 +199,7 @@ def train(
         place = keep * place + (1 - keep) * float(box_loss.detach())
         if run.step % 50 == 0:
             run.log(score_loss=round(score, 4), box_loss=round(place, 4))
-        if run.step % 250 == 0 or run.step >= steps:
+        if run.step % 100 == 0 or run.step >= steps:
             run.save()
         if run.step >= steps:
             break

@@ -31,6 +31,9 @@ _CROPS_A_PLATE = 4
 _POOL = 768
 _USES = 2
 _LONGEST = 9
+_LOG_EVERY = 50
+_SAVE_EVERY = 100
+_JUDGE_EVERY = 250
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -137,14 +140,16 @@ def train(
         run.update(loss)
         value = float(loss.detach())
         smooth = value if smooth == 0 else 0.98 * smooth + 0.02 * value
-        if run.step % 50 == 0 and run.step % 500:
-            run.log(loss=round(smooth, 5), exact=float("nan"))
-        if run.step % 500 == 0 or run.step >= steps:
+        done = run.step >= steps
+        if run.step % _JUDGE_EVERY == 0 or done:
             judged = nn.Sequential(Stn(), Reader())
             judged.load_state_dict(run.average)
             run.log(loss=round(smooth, 5), exact=exact_rate(judged, held_crops, held_texts))
+        elif run.step % _LOG_EVERY == 0:
+            run.log(loss=round(smooth, 5), exact=float("nan"))
+        if run.step % _SAVE_EVERY == 0 or done:
             run.save()
-        if run.step >= steps:
+        if done:
             break
 
 

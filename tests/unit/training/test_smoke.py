@@ -36,58 +36,24 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+TRAIN = """
+import sys
+from platemill.training import detector, export, reader
+out = sys.argv[1]
+few = ["--workers", "0", "--out"]
+detector.main([*few, f"{out}/detector", "--steps", "1", "--batch", "2"])
+detector.main([*few, f"{out}/detector", "--steps", "2", "--batch", "2", "--resume"])
+reader.main([*few, f"{out}/reader", "--steps", "2", "--batch", "8", "--held", "8"])
+checkpoints = ["--detector", f"{out}/detector/last.pt", "--reader", f"{out}/reader/last.pt"]
+export.main([*checkpoints, "--repository", f"{out}/models"])
+"""
+
+
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model repository with networks of a few steps' training."""
     out = tmp_path_factory.mktemp("training")
-    few = ("--workers", "0")
-    detector, reader = out / "detector", out / "reader"
-    run(
-        "-m",
-        "platemill.training.detector",
-        "--out",
-        str(detector),
-        "--steps",
-        "1",
-        "--batch",
-        "2",
-        *few,
-    )
-    run(
-        "-m",
-        "platemill.training.detector",
-        "--out",
-        str(detector),
-        "--steps",
-        "2",
-        "--batch",
-        "2",
-        "--resume",
-        *few,
-    )
-    run(
-        "-m",
-        "platemill.training.reader",
-        "--out",
-        str(reader),
-        "--steps",
-        "2",
-        "--batch",
-        "8",
-        "--held",
-        "8",
-        *few,
-    )
-    run(
-        "-m",
-        "platemill.training.export",
-        "--detector",
-        str(detector / "last.pt"),
-        "--reader",
-        str(reader / "last.pt"),
-        "--repository",
-        str(out / "models"),
-    )
+    run("-c", TRAIN, str(out))
     return out / "models"
 
 
