@@ -89,7 +89,7 @@ class EmbeddedTriton:
         workdir: a folder of this server alone; made if it is missing.
         start_seconds: how long it may take to have every model ready.
         detached: outlive this process.
-        backends: folder of backends written in Python; default: the project's, beside `models`.
+        backends: folder of backends written in Python; default: the project's, `BACKENDS`.
         threads: threads of each model; default: all cores.
     """
 
@@ -109,7 +109,7 @@ class EmbeddedTriton:
         self._workdir = workdir.absolute()
         self._start_seconds = start_seconds
         self._detached = detached
-        self._backends = (backends or models.absolute().parent / BACKENDS).absolute()
+        self._backends = (backends or Path(__file__).parents[3] / BACKENDS).absolute()
         self._threads = threads
         self._server: RunningServer | None = None
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["ROWS_AT_ONCE", "THREADS_VARIABLE", "Network", "in_fixed_batches", "threads_for"]
+from platemill.serving.batches import in_fixed_batches
+
+__all__ = ["ROWS_AT_ONCE", "THREADS_VARIABLE", "Network", "threads_for"]
 
 THREADS_VARIABLE = "MODEL_THREADS"
 """Variable of the server's environment: threads of one model, if its config does not say."""
@@ -91,21 +93,3 @@ class Network:
             row_shape: the shape of one row of the output.
         """
         return in_fixed_batches(self, batch, self.rows_at_once, row_shape)
-
-
-def in_fixed_batches(
-    network: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    batch: NDArray[np.float32],
-    rows_at_once: int,
-    row_shape: tuple[int, ...],
-) -> NDArray[np.float32]:
-    """Give a network its rows in batches of exactly `rows_at_once`, the last filled with zeros."""
-    result = np.empty((len(batch), *row_shape), np.float32)
-    for start in range(0, len(batch), rows_at_once):
-        part = batch[start : start + rows_at_once]
-        count = len(part)
-        if count < rows_at_once:
-            filler = np.zeros((rows_at_once - count, *batch.shape[1:]), batch.dtype)
-            part = np.concatenate([part, filler])
-        result[start : start + count] = network(part)[:count]
-    return result
