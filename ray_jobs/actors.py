@@ -86,9 +86,12 @@ class TritonNode:
 def _answers(address: str) -> bool:
     import tritonclient.grpc as triton
 
-    with triton.InferenceServerClient(address) as client:
+    from platemill.serving.contracts import PLATE_RECOGNITION
+
+    no_proxy = [("grpc.enable_http_proxy", 0)]
+    with triton.InferenceServerClient(address, channel_args=no_proxy) as client:
         try:
-            return bool(client.is_server_ready(client_timeout=5.0))
+            return bool(client.is_model_ready(PLATE_RECOGNITION.name, client_timeout=5.0))
         except triton.InferenceServerException:
             return False
 
@@ -144,7 +147,19 @@ class Worker:
         self._recognise, self._write_shard, self._client = recognise, write_shard, PlateClient
 
     def connect(self, address: str) -> None:
-        """Use the Triton server at this gRPC address from now on."""
+        """Use the Triton server at this gRPC address from now on, as soon as it answers.
+
+        Raises:
+            ServerUnavailable: it does not answer in the time that a start may take.
+        """
+        deadline = time.monotonic() + self._settings.triton_start_seconds
+        while not _answers(address):
+            if time.monotonic() > deadline:
+                raise ServerUnavailable(
+                    f"Triton at {address} does not answer, or has no model plate_recognition; "
+                    "see its log and PLATEMILL_TRITON_ADDRESS"
+                )
+            time.sleep(0.2)
         with self._lock:
             old, self._model = self._model, None
             self._model = self._client(address, slots=self._settings.images_in_flight)

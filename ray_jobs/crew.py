@@ -254,10 +254,7 @@ class Crew:
 
     def _ask_server(self, hired: _Hired) -> None:
         server = self._servers.get(hired.node)
-        if server is None:
-            # Servers of others: nothing to start, only to wait a little.
-            time.sleep(_POLL_SECONDS)
-        elif not server.asked:
+        if server is not None and not server.asked:
             server.address, server.asked = None, True
             self._ask("address", server, server.actor.address.remote(), hired.node)
 

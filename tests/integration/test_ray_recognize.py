@@ -1,0 +1,246 @@
+"""The recognition job in a real cluster: every shard is recorded once, whoever dies.
+
+The model is a small server that speaks Triton's protocol; reading, decoding, the client, the
+workers and the lake are the real ones.
+"""
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small_server import SmallServer, plates_of
+
+from platemill.archive.inventory import take_inventory
+from platemill.errors import ServerUnavailable, ShardsIncomplete
+from platemill.lake import Lake
+from platemill.launch.cluster import PrivateCluster
+from platemill.launch.jobs import recognition_entrypoint, run_job
+from platemill.launch.records import JobProgress
+from platemill.recognize.plan import Plan, make_plan
+from platemill.settings import Settings, load_settings
+
+pytestmark = pytest.mark.ray
+
+PROJECT = Path(__file__).parents[2]
+DAYS, PER_DAY, BROKEN = 2, 40, 3
+RUN = "20260501T000000-abcdef"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("archive")
+    random = np.random.default_rng(3)
+    for day in range(1, DAYS + 1):
+        place = folder / "cam" / "2026" / "05" / f"{day:02d}"
+        place.mkdir(parents=True)
+        for number in range(PER_DAY):
+            image = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+            # PNG keeps the first pixel, which the small server's answer hangs on.
+            assert cv2.imwrite(str(place / f"{number:06d}.png"), image)
+        for number in range(BROKEN):
+            (place / f"{90 + number:06d}.jpg").write_bytes(b"this is no image")
+    return folder
+
+
+def prepared(home: Path, archive: Path, **given: object) -> tuple[Settings, Plan]:
+    settings = load_settings(home=home, project=PROJECT, shard_images=16, **given)
+    lake = Lake(settings.lake)
+    inventory = take_inventory(
+        [archive], settings.layout, lake.known_images(), max_image_bytes=settings.max_image_bytes
+    )
+    fields = ("uri", "image_id", "camera_id", "captured_at")
+    schema = pa.schema([inventory.table.schema.field(name) for name in fields])
+    done = schema.append(pa.field("reason", pa.string())).empty_table()
+    plan = make_plan(inventory.table, done, "0123456789ab", settings.shard_images)
+    folder = settings.runs / RUN
+    folder.mkdir(parents=True, exist_ok=True)
+    plan.save(folder)
+    return settings, plan
+
+
+def recognise(cluster: PrivateCluster, settings: Settings, on_progress: object = None) -> str:
+    """Run the job; returns its log."""
+    log = settings.runs / RUN / "recognize.log"
+    variables = {**settings.environment(), "PYTHONPATH": str(PROJECT)}
+    try:
+        run_job(
+            cluster.jobs_address,
+            {**variables, **cluster.environment},
+            recognition_entrypoint(settings.home, RUN, sys.executable),
+            f"recognise-{settings.home.name}",
+            log_path=log,
+            on_progress=on_progress,  # type: ignore[arg-type]
+            poll_seconds=0.1,
+        )
+    finally:
+        print(log.read_text() if log.exists() else "no log")
+    return log.read_text()
+
+
+def rows_of(
+    settings: Settings, plan: Plan
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """The rows of ``images`` and ``recognitions`` by the shards' records."""
+    lake = Lake(settings.lake)
+    images, recognitions = [], []
+    for shard in plan.shards:
+        record = lake.shard(shard.key)
+        assert record is not None
+        found = pq.read_table(lake.root / record.images_path).to_pylist()
+        assert len(found) == shard.images == record.images
+        images += found
+        recognitions += pq.read_table(lake.root / record.recognitions_path).to_pylist()
+    return images, recognitions
+
+
+def check_rows(settings: Settings, plan: Plan) -> None:
+    """Every image has one row and the plates that the small server sees in it."""
+    images, recognitions = rows_of(settings, plan)
+    assert sorted(str(row["uri"]) for row in images) == sorted(plan.table["uri"].to_pylist())
+    by_image: dict[str, list[str]] = {str(row["uri"]): [] for row in images}
+    for row in recognitions:
+        by_image[str(row["uri"])].append(str(row["plate"]))
+    for row in images:
+        uri = str(row["uri"])
+        pixels = cv2.imread(uri.removeprefix("file://"))
+        if pixels is None:
+            assert row["status"] == "quarantined"
+            assert by_image[uri] == []
+        else:
+            expected = plates_of(pixels)
+            assert row["status"] == ("recognised" if expected else "no_plate")
+            assert by_image[uri] == expected
+    records = {path.stem for path in (settings.lake / "_shards").glob("*.json")}
+    assert records == {shard.key for shard in plan.shards}
+
+
+@pytest.fixture
+def server() -> Iterator[SmallServer]:
+    with SmallServer(seconds=0.05) as small:
+        yield small
+
+
+def workers(cluster: PrivateCluster) -> list[psutil.Process]:
+    assert cluster.keeper_pid is not None
+    family = psutil.Process(cluster.keeper_pid).children(recursive=True)
+    return [process for process in family if _title(process).startswith("ray::Worker")]
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def test_all_is_recognised_once_although_a_worker_is_killed(
+    cluster: PrivateCluster, archive: Path, tmp_path: Path, server: SmallServer
+) -> None:
+    settings, plan = prepared(tmp_path / "home", archive, workers=2, triton_address=server.address)
+    assert len(plan.shards) > 4
+    told: list[JobProgress] = []
+    killed: list[int] = []
+
+    def kill_one(progress: JobProgress) -> None:
+        told.append(progress)
+        if not killed and 0 < progress.images_done < progress.images_total // 2:
+            victim = workers(cluster)[0]
+            victim.kill()
+            killed.append(victim.pid)
+
+    log = recognise(cluster, settings, kill_one)
+    assert killed
+    assert "a worker died with" in log
+    check_rows(settings, plan)
+    images = DAYS * (PER_DAY + BROKEN)
+    last = told[-1]
+    assert (last.shards_done, last.shards_total) == (len(plan.shards), len(plan.shards))
+    assert (last.images_done, last.images_total) == (images, images)
+    assert last.recognised + last.no_plate == DAYS * PER_DAY
+    assert last.quarantined == DAYS * BROKEN
+
+    # Once more: nothing is left to do, and nothing is asked of the server.
+    asked = server.images
+    again = recognise(cluster, settings)
+    assert f"0 of {len(plan.shards)} shards have no record" in again
+    assert server.images == asked
+
+    # One record gone: one shard is done again, no more.
+    gone = max(plan.shards, key=lambda shard: shard.images)
+    (settings.lake / "_shards" / f"{gone.key}.json").unlink()
+    shutil.rmtree(settings.lake / "_staging" / gone.key)
+    recognise(cluster, settings)
+    assert server.images - asked <= gone.images
+    check_rows(settings, plan)
+
+
+def test_a_server_that_goes_away_for_a_while_costs_only_time(
+    cluster: PrivateCluster, archive: Path, tmp_path: Path
+) -> None:
+    server = SmallServer(seconds=0.05)
+    settings, plan = prepared(tmp_path / "away", archive, triton_address=server.address)
+    replaced: list[SmallServer] = []
+    paused = threading.Event()
+
+    def replace() -> None:
+        server.stop()
+        time.sleep(0.5)
+        replaced.append(SmallServer(port=server.port))
+
+    thread = threading.Thread(target=replace)
+
+    def pause(progress: JobProgress) -> None:
+        if progress.images_done and not paused.is_set():
+            paused.set()
+            thread.start()
+
+    try:
+        log = recognise(cluster, settings, pause)
+    finally:
+        if paused.is_set():
+            thread.join(30)
+        for small in (server, *replaced):
+            small.stop()
+    assert "does not answer" in log
+    assert replaced
+    assert replaced[0].images > 0
+    check_rows(settings, plan)
+
+
+def test_a_server_that_never_answers_is_a_retryable_error(
+    cluster: PrivateCluster, archive: Path, tmp_path: Path
+) -> None:
+    gone = SmallServer()
+    gone.stop()
+    settings, plan = prepared(
+        tmp_path / "gone", archive, triton_address=gone.address, triton_start_seconds=1
+    )
+    with pytest.raises(ServerUnavailable, match="does not answer"):
+        recognise(cluster, settings)
+    lake = Lake(settings.lake)
+    assert [lake.shard(shard.key) for shard in plan.shards] == [None] * len(plan.shards)
+
+
+def test_a_shard_that_always_fails_is_given_up_and_the_others_are_kept(
+    cluster: PrivateCluster, archive: Path, tmp_path: Path, server: SmallServer
+) -> None:
+    settings, plan = prepared(tmp_path / "poison", archive, triton_address=server.address)
+    # A staging folder that is a file: whoever writes that shard fails, whatever is tried.
+    poisoned = plan.shards[0]
+    staging = settings.lake / "_staging"
+    staging.mkdir(parents=True)
+    (staging / poisoned.key).write_text("in the way")
+    with pytest.raises(ShardsIncomplete, match=f"1 of {len(plan.shards)} .*{poisoned.key}"):
+        recognise(cluster, settings)
+    lake = Lake(settings.lake)
+    missing = [shard.key for shard in plan.shards if lake.shard(shard.key) is None]
+    assert missing == [poisoned.key]
