@@ -16,7 +16,8 @@ def decode_image(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
     """Decode JPEG, PNG, BMP, WebP or TIFF, told by its content, whatever the file is called.
 
     Equal to ``cv2.imread`` of the same file: turned as EXIF says, 16 bits brought to 8, grey and
-    CMYK to three channels, alpha dropped, the first page of several.
+    CMYK to three channels, alpha dropped, the first page of several. (A TIFF that lies on its side
+    is read too, where OpenCV 4.11's ``imread`` fails.)
 
     Args:
         data: the whole file.

@@ -149,6 +149,8 @@ def _tiff(data: bytes) -> ImageHeader:
     directory = read_directory(data)
     if directory is None:
         raise ImageRejected("truncated", f"no directory in {len(data)} bytes of TIFF")
+    if directory.end > len(data):
+        raise ImageRejected("truncated", f"values of the TIFF lie beyond its {len(data)} bytes")
     width, height = directory.numbers(256), directory.numbers(257)
     if not width or not height:
         raise ImageRejected("undecodable", "the TIFF does not say its size")

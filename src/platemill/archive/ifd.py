@@ -26,6 +26,14 @@ class Directory:
     order: str
     entries: dict[int, tuple[int, int, int]]
 
+    @property
+    def end(self) -> int:
+        """Where the last value ends; beyond the data if the file is cut off."""
+        return max(
+            (at + count * _ITEM_BYTES.get(kind, 1) for kind, count, at in self.entries.values()),
+            default=0,
+        )
+
     def numbers(self, tag: int) -> tuple[int, ...]:
         """The whole numbers of a tag; empty if it is not there, is no number or is cut off."""
         kind, count, start = self.entries.get(tag, (0, 0, 0))

@@ -106,13 +106,14 @@ def _add_members(
 def _problem(name: str, member: Member) -> ImageRejected | None:
     """Why a member cannot be used, if so."""
     last = name.rpartition("/")[2]
-    if _is_hidden(name):
+    escapes = _escapes(name)
+    if _is_hidden(name) and not escapes:
         return ImageRejected(_NO_IMAGE)
     if last[last.rfind(".") + 1 :].lower() not in IMAGE_EXTENSIONS:
         if container_kind(last) or is_compressed_tar(last):
             return ImageRejected("nested_archive", "an archive in an archive; unpack the outer one")
         return ImageRejected(_NO_IMAGE)
-    if _escapes(name):
+    if escapes:
         return ImageRejected("unsafe_path", f"the name {readable(name)!r} leads out of the archive")
     return ImageRejected(member.reason, member.detail or "") if member.reason else None
 
