@@ -30,7 +30,8 @@ def test_config_says_what_the_contract_says(contract: ModelContract) -> None:
     assert config.max_batch_size == contract.max_batch_size
     assert tensors(config.input) == [(t.name, t.datatype, t.shape) for t in contract.inputs]
     assert tensors(config.output) == [(t.name, t.datatype, t.shape) for t in contract.outputs]
-    assert not config.instance_group, "GPU settings are an overlay"
+    kinds = {model_config_pb2.ModelInstanceGroup.Kind.Name(g.kind) for g in config.instance_group}
+    assert kinds <= {"KIND_CPU"}, "GPU settings are an overlay"
 
 
 def test_the_repository_holds_the_contracted_models_and_no_half_ones() -> None:
