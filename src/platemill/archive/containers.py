@@ -2,7 +2,7 @@
 
 A name that occurs twice counts once: the last member of that name, as both formats mean it.
 While a tar is listed, about 0.4 KB a member are held; a zip, whose directory Python reads whole,
-takes about 1 KB.
+takes about 0.7 KB.
 """
 
 from __future__ import annotations
