@@ -95,6 +95,7 @@ class Crew:
             *(s.actor for s in self._servers.values()),
         ]:
             ray.kill(actor)
+        _LOG.info("the workers and servers are dismissed")
 
     def work(self) -> Iterator[str | None]:
         """Work until the queue is finished.

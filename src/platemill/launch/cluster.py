@@ -124,6 +124,8 @@ class PrivateCluster:
             "RAY_prestart_worker_first_driver": "0",
             "RAY_enable_worker_prestart": "0",
             "RAY_enable_metrics_collection": "0",
+            # Jobs are stopped before the cluster is; there is nothing to drain.
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
             "MILL_CLUSTER_FOLDER": str(self._folder),
         }
         keeper = [sys.executable, "-m", "platemill.launch.keeper"]
