@@ -24,7 +24,8 @@ triton_app = typer.Typer(
 )
 
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads of each model; default: all cores.")
+    int | None,
+    typer.Option("--threads", min=1, help="Threads of each model; default: all cores, up to four."),
 ]
 
 

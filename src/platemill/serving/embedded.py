@@ -90,7 +90,7 @@ class EmbeddedTriton:
         start_seconds: how long it may take to have every model ready.
         detached: outlive this process.
         backends: folder of backends written in Python; default: the project's, `BACKENDS`.
-        threads: threads of each model; default: all cores.
+        threads: threads of each model; default: all cores, four at most.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class EmbeddedTriton:
         self._workdir = workdir.absolute()
         self._start_seconds = start_seconds
         self._detached = detached
-        self._backends = (backends or Path(__file__).parents[3] / BACKENDS).absolute()
+        self._backends = (backends or _own_backends(models.absolute())).absolute()
         self._threads = threads
         self._server: RunningServer | None = None
 
@@ -297,6 +297,12 @@ def server_environment(
     if threads is not None:
         variables["MODEL_THREADS"] = str(threads)
     return variables
+
+
+def _own_backends(models: Path) -> Path:
+    """The project's backends: of the project the models belong to, else of this library's."""
+    beside = models.parent / BACKENDS
+    return beside if beside.is_dir() else Path(__file__).parents[3] / BACKENDS
 
 
 def free_ports(count: int) -> list[int]:

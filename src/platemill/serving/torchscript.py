@@ -27,6 +27,7 @@ ROWS_AT_ONCE = 2
 """Rows that a network sees at a time on a CPU, if its config does not say (docs/adr/0012)."""
 
 _ROWS_AT_ONCE_GPU = 32
+_MOST_THREADS = 4  # the networks are small: more threads than that only wait for each other
 
 
 def _parameter(config: Mapping[str, object], key: str) -> str | None:
@@ -37,13 +38,13 @@ def _parameter(config: Mapping[str, object], key: str) -> str | None:
 
 
 def threads_for(config: Mapping[str, object]) -> int:
-    """Threads that a model may use: its config's ``THREADS``, the server's variable, all cores.
+    """Threads that a model may use: its config's ``THREADS``, the server's variable, the cores.
 
     Args:
         config: the model's configuration as Triton gives it, parsed from JSON.
     """
     given = _parameter(config, "THREADS") or os.environ.get(THREADS_VARIABLE)
-    return max(1, int(given)) if given else len(os.sched_getaffinity(0))
+    return max(1, int(given)) if given else min(len(os.sched_getaffinity(0)), _MOST_THREADS)
 
 
 class Network:
