@@ -98,7 +98,6 @@ def _answers(address: str) -> bool:
 
 @dataclass
 class _Counts:
-    images: int = 0
     plates: int = 0
     by_status: dict[str, int] = field(default_factory=dict)
 
@@ -187,12 +186,11 @@ class Worker:
             model.close()
         self._reader.close()
 
-    def counts(self) -> dict[str, tuple[int, int, dict[str, int]]]:
-        """``(images, plates, images by status)`` so far, of the shards that are being worked on."""
+    def counts(self) -> dict[str, tuple[int, dict[str, int]]]:
+        """``(plates, images by status)`` so far, of the shards that are being worked on."""
         with self._lock:
             return {
-                key: (count.images, count.plates, dict(count.by_status))
-                for key, count in self._counts.items()
+                key: (count.plates, dict(count.by_status)) for key, count in self._counts.items()
             }
 
     def _recognise_shard(self, key: str, images: list[PlannedImage]) -> None:
@@ -222,8 +220,7 @@ class Worker:
     def _counted(self, results: Any, counts: _Counts) -> Any:
         for result in results:
             with self._lock:
-                counts.images += 1
                 counts.plates += len(result.plates)
-                status = str(result.status)
+                status = result.status.value
                 counts.by_status[status] = counts.by_status.get(status, 0) + 1
             yield result

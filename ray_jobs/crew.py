@@ -39,7 +39,7 @@ class _Hired:
     connected: bool = False
     connecting: bool = False
     shards: set[str] = field(default_factory=set)
-    counts: dict[str, tuple[int, int, dict[str, int]]] = field(default_factory=dict)
+    counts: dict[str, tuple[int, dict[str, int]]] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -118,8 +118,8 @@ class Crew:
                 self._ask_counts()
                 yield None
 
-    def live_counts(self) -> list[tuple[int, int, dict[str, int]]]:
-        """``(images, plates, images by status)`` of the shards that are being worked on."""
+    def live_counts(self) -> list[tuple[int, dict[str, int]]]:
+        """``(plates, images by status)`` of the shards that are being worked on."""
         return [
             count
             for hired in self._workers

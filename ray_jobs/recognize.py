@@ -12,7 +12,8 @@ import logging
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +21,7 @@ from platemill.errors import PlatemillError, ShardsIncomplete
 from platemill.lake import Lake, ShardRecord
 from platemill.launch.records import JobProgress, write_exit, write_progress
 from platemill.recognize.plan import Plan
+from platemill.schema import ImageStatus
 from platemill.settings import Settings, load_settings
 from ray_jobs.shard_queue import ShardQueue
 
@@ -42,7 +44,7 @@ def recognise_plan(settings: Settings, run_id: str) -> None:
     records = {shard.key: lake.shard(shard.key) for shard in plan.shards}
     missing = [key for key, record in records.items() if record is None]
     _LOG.info("%d of %d shards have no record", len(missing), len(records))
-    board = _Board(folder, plan, [record for record in records.values() if record is not None])
+    board = _Board(folder, plan, (record for record in records.values() if record))
     board.show([])
     if not missing:
         return
@@ -71,35 +73,43 @@ def _work(
             for key in crew.work():
                 record = None if key is None else lake.shard(key)
                 if record is not None:
-                    board.records.append(record)
+                    board.add(record)
                 board.show(crew.live_counts())
     finally:
         ray.shutdown()
 
 
 class _Board:
-    """Keeps the progress file."""
+    """Keeps the progress file: what is recorded, and what the workers have done beyond it."""
 
-    def __init__(self, folder: Path, plan: Plan, records: list[ShardRecord]) -> None:
-        self.records = records
+    def __init__(self, folder: Path, plan: Plan, records: Iterable[ShardRecord]) -> None:
         self._folder = folder
-        self._shards = len(plan.shards)
-        self._images = plan.table.num_rows
+        self._plan = plan
+        self._shards = 0
+        self._recorded: Counter[str] = Counter()
         self._shown: JobProgress | None = None
+        for record in records:
+            self.add(record)
 
-    def show(self, live: Sequence[tuple[int, int, dict[str, int]]]) -> None:
-        """Write the progress if it has changed."""
-        counts = [(r.images, r.plates, dict(r.counts)) for r in self.records] + list(live)
-        by_status = {
-            status: sum(count.get(status, 0) for _, _, count in counts)
-            for status in ("recognised", "no_plate", "quarantined")
-        }
+    def add(self, record: ShardRecord) -> None:
+        """Count a shard that is recorded."""
+        self._shards += 1
+        self._recorded.update(record.counts)
+        self._recorded["plates"] += record.plates
+
+    def show(self, live: Iterable[tuple[int, dict[str, int]]]) -> None:
+        """Write the progress if it has changed. ``live``: plates, and images by status."""
+        counts = self._recorded.copy()
+        for plates, by_status in live:
+            counts.update(by_status)
+            counts["plates"] += plates
+        by_status = {status.value: counts[status.value] for status in ImageStatus}
         progress = JobProgress(
-            shards_done=len(self.records),
-            shards_total=self._shards,
-            images_done=sum(images for images, _, _ in counts),
-            images_total=self._images,
-            plates=sum(plates for _, plates, _ in counts),
+            shards_done=self._shards,
+            shards_total=len(self._plan.shards),
+            images_done=sum(by_status.values()),
+            images_total=self._plan.table.num_rows,
+            plates=counts["plates"],
             **by_status,
         )
         if progress != self._shown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -24,7 +25,7 @@ from platemill.launch.cluster import PrivateCluster
 from platemill.launch.records import JobProgress, clear_records, read_exit, read_progress
 from platemill.settings import Settings
 
-__all__ = ["recognition_entrypoint", "run_job", "run_recognition"]
+__all__ = ["private_cluster", "recognition_entrypoint", "run_job", "run_recognition"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,6 +45,14 @@ def recognition_entrypoint(home: Path, run_id: str, python: str = "python") -> s
     """The shell command of the recognition job."""
     words = [python, "-m", "ray_jobs.recognize", "--home", str(home), "--run-id", run_id]
     return shlex.join(words)
+
+
+def private_cluster(settings: Settings, run_id: str) -> PrivateCluster:
+    """The cluster of a run, not started yet: ``launch`` it early, and other work goes on."""
+    # Besides the workers, the job's driver has its place.
+    cpus = max(4, os.cpu_count() or 1, settings.workers + 1)
+    folder = settings.runs / run_id
+    return PrivateCluster(folder, settings.ray_start_seconds, cpus, cwd=settings.project)
 
 
 def run_recognition(
@@ -76,7 +85,7 @@ def run_recognition(
         run_job(settings.ray_address, variables, entrypoint, **given)
         return
     entrypoint = recognition_entrypoint(settings.home, run_id, sys.executable)
-    private = cluster or PrivateCluster(folder, settings.ray_start_seconds, cwd=settings.project)
+    private = cluster or private_cluster(settings, run_id)
     with private:
         environment = {**variables, **private.environment}
         run_job(private.jobs_address, environment, entrypoint, **given)
