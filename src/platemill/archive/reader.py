@@ -190,14 +190,10 @@ class ArchiveReader:
             )
         location = parse_uri(uri)
         with self.opened(location) as file:
-            if location.kind == "file" and file.facts.st_size != byte_size:
-                raise ImageRejected(
-                    "changed", f"{file.facts.st_size:,} bytes now, {byte_size:,} at the inventory"
-                )
             data = b"".join(file.blocks(location, offset, byte_size))
         if len(data) != byte_size:
             raise ImageRejected(
-                "changed", f"{len(data):,} bytes were read, {byte_size:,} at the inventory"
+                "changed", f"it has not the {byte_size:,} bytes of the inventory any more"
             )
         return data
 

@@ -126,17 +126,13 @@ def recognise(
 
     waiting: deque[Future[ImageResult]] = deque()
     with ThreadPoolExecutor(in_flight, thread_name_prefix="recognise") as pool:
-        try:
-            for image in images:
-                waiting.append(pool.submit(work, image))
-                # Full: the next image is asked for when a result has been taken.
-                if len(waiting) >= in_flight:
-                    yield waiting.popleft().result()
-            while waiting:
+        for image in images:
+            waiting.append(pool.submit(work, image))
+            # Full: the next image is asked for when a result has been taken.
+            if len(waiting) >= in_flight:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _bytes_of(image: PlannedImage, read: Read) -> bytes:

@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -65,6 +66,21 @@ def test_the_last_of_one_name_wins_in_a_zip(tmp_path: Path) -> None:
         archive.writestr("a.jpg", b"newer")
     listing = listed(tmp_path, out.getvalue(), "zip")
     assert [m.byte_size for m in listing.members.values()] == [5]
+
+
+def test_a_long_tar_is_listed_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(tar_bytes({f"cam/{n:06}.jpg": b"" for n in range(3000)}))
+    handle = os.open(path, os.O_RDONLY)
+    tracemalloc.start()
+    try:
+        listing = list_tar(handle, FILE_TIME)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        os.close(handle)
+    assert len(listing.members) == 3000
+    assert peak / 3000 < 600
 
 
 def test_links_in_a_tar_lead_to_their_bytes(tmp_path: Path) -> None:

@@ -193,5 +193,6 @@ def test_damaged_pictures_are_undecodable() -> None:
     header = struct.pack(">IIBBBBB", 0, 5, 8, 2, 0, 0, 0)
     empty = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IEND", b"")
     assert rejected(empty)[0] == "undecodable"
+    assert "0x5 pixels" in rejected(empty)[1]
     floats = saved("TIFF", "F")
     assert rejected(floats)[0] == "undecodable"

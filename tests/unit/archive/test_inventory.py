@@ -166,6 +166,7 @@ def test_overlapping_archives_count_once(tmp_path: Path) -> None:
         (tmp_path / "a", tmp_path / "a/b", tmp_path / "a/z.tar"),
         (tmp_path / "a/b", tmp_path / "a/z.tar", tmp_path / "a"),
         (tmp_path / "a", tmp_path / "again"),
+        (tmp_path / "again",),
         (tmp_path,),
     ):
         inventory = inventory_of(*archives)

@@ -118,6 +118,21 @@ def test_an_index_in_an_archive(pack: object, inside: str, tmp_path: Path) -> No
     assert inventory.ignored == 0
 
 
+def test_the_nearest_index_in_an_archive_is_right(tmp_path: Path) -> None:
+    members = {
+        "index.csv": b"path,camera_id\nx/a.jpg,far\nx/b.jpg,far\n",
+        "x/index.csv": b"path,camera_id\na.jpg,near\n",
+        "x/a.jpg": encoded(),
+        "x/b.jpg": encoded(),
+    }
+    put(tmp_path / "all.tar", tar_bytes(members))
+    rows = rows_of(inventory_of(tmp_path))
+    assert {name: row["camera_id"] for name, row in rows.items()} == {
+        "a.jpg": "near",
+        "b.jpg": "far",
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "data", "problem"),
     [
