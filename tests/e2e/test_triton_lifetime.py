@@ -111,14 +111,15 @@ def orphan(tmp_path: Path) -> Callable[[], tuple[subprocess.Popen[str], RunningS
     return start
 
 
-@pytest.mark.parametrize("victim", ["parent", "supervisor", "server"])
+@pytest.mark.parametrize("victim", ["parent", "supervisor", "server", "stub"])
 def test_a_kill_leaves_no_process_and_no_shared_memory(
     victim: str,
     orphan: Callable[[], tuple[subprocess.Popen[str], RunningServer]],
 ) -> None:
     parent, server = orphan()
     processes = processes_of(server)
-    target = {"parent": parent.pid, "supervisor": processes[0].pid, "server": processes[1].pid}
+    target = dict(zip(("supervisor", "server", "stub"), (p.pid for p in processes), strict=False))
+    target["parent"] = parent.pid
     os.kill(target[victim], signal.SIGKILL)
     _, left = psutil.wait_procs(processes, timeout=10)
     assert left == []

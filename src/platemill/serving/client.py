@@ -22,6 +22,8 @@ _LOGGER = logging.getLogger(__name__)
 
 # gRPC's own words for a server that is not there, overloaded or hung.
 _UNAVAILABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED")
+# A model's process is gone for good: no later image fares better, so none is to blame.
+_STUB_ENDED = "Stub process"
 _INPUT = PLATE_RECOGNITION.inputs[0]
 
 
@@ -144,7 +146,7 @@ class PlateClient:
                 PLATE_RECOGNITION.name, [given], client_timeout=self._seconds
             )
         except InferenceServerException as error:
-            if _status(error) in _UNAVAILABLE:
+            if _status(error) in _UNAVAILABLE or _STUB_ENDED in str(error.message()):
                 raise self._unavailable(error) from None
             raise InferenceFailed(
                 f"{PLATE_RECOGNITION.name} failed on an image of {list(image.shape)}: "

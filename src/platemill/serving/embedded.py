@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -19,7 +20,7 @@ from platemill.errors import ConfigurationError, ServerUnavailable
 from platemill.serving import regions
 from platemill.serving.environment import TritonEnvironment, require
 from platemill.serving.health import ModelState, model_states, server_name
-from platemill.serving.supervisor import Spec, launch
+from platemill.serving.supervisor import READY, Spec, launch
 from platemill.serving.trouble import cure_for, last_lines, port_was_taken
 
 __all__ = ["BACKENDS", "EmbeddedTriton", "RunningServer", "running_server"]
@@ -230,6 +231,8 @@ class EmbeddedTriton:
         while True:
             ready = {m.name for m in self.server.models() if m.state == "READY"}
             if wanted <= ready:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.server.supervisor, READY)
                 return
             missing = ", ".join(sorted(wanted - ready))
             if not self.server.alive():

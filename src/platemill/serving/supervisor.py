@@ -2,10 +2,10 @@
 
 A killed Triton leaves its stub processes and its shared memory behind, and a killed parent leaves
 Triton. So the server gets a supervisor: it starts the server in a process group of its own, waits
-until the server ends, the parent ends (however it ended) or it is told to stop, and then ends the
-whole group and removes its regions. It is a child of nobody, because Ray kills the children of a
-worker that exits. If the supervisor itself is killed, the kernel kills the server, the stubs notice
-within a second, and the next start sweeps the regions.
+until the server or one of its stubs ends, the parent ends (however it ended) or it is told to stop,
+and then ends the whole group and removes its regions. It is a child of nobody, because Ray kills
+the children of a worker that exits. If the supervisor itself is killed, the kernel kills the
+server, the stubs notice within a second, and the next start sweeps the regions.
 
 ``python -m platemill.serving.supervisor SPEC`` prints the supervisor's process id and returns at
 once. SPEC is a JSON object with the fields of `Spec`. Standard library only.
@@ -23,10 +23,17 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from platemill.serving import regions
 
-__all__ = ["Spec", "launch", "main"]
+__all__ = ["READY", "Spec", "launch", "main"]
+
+READY = signal.SIGUSR1
+"""Sent to a supervisor when every model is ready: from then on no stub may end."""
+
+PARENT = "the process that started it ended"
+SIGNAL = "it was told to stop"
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -89,22 +96,45 @@ def _start(spec: Spec, log: int) -> subprocess.Popen[bytes]:
 
 
 def _wait_for_reason(server: int, parent: int | None) -> str:
-    """Block until there is a reason to end: ``server``, ``parent`` or ``signal``."""
+    """Block until there is a reason to end, in words."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, READY):
         signal.signal(number, lambda *_: None)
-    reasons = {reader: "signal", os.pidfd_open(server): "server"}
+    poll = select.poll()
+    reasons = {reader: SIGNAL, os.pidfd_open(server): "the server ended"}
     if parent is not None:
         try:
-            reasons[os.pidfd_open(parent)] = "parent"
+            reasons[os.pidfd_open(parent)] = PARENT
         except ProcessLookupError:
-            return "parent"
-    poll = select.poll()
+            return PARENT
     for descriptor in reasons:
         poll.register(descriptor, select.POLLIN)
-    return reasons[poll.poll()[0][0]]
+    while True:
+        descriptor = poll.poll()[0][0]
+        if descriptor != reader:
+            return reasons[descriptor]
+        if any(number != READY for number in os.read(reader, 64)):
+            return SIGNAL
+        # Triton never starts a stub again and fails every later request. Better to end, and let
+        # whoever needs the server start a new one.
+        for stub in _children(server):
+            with contextlib.suppress(ProcessLookupError):
+                descriptor = os.pidfd_open(stub)
+                reasons[descriptor] = f"model process {stub} ended"
+                poll.register(descriptor, select.POLLIN)
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        # "pid (name) state ppid ...", and the name may hold anything.
+        with contextlib.suppress(OSError, ValueError):
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                found.append(int(entry.name))
+    return found
 
 
 def _end_group(server: subprocess.Popen[bytes], grace_seconds: float) -> None:
@@ -137,8 +167,8 @@ def _supervise(spec: Spec) -> None:
         regions.remove(spec.token)
         return
     reason = _wait_for_reason(server.pid, spec.parent)
-    os.write(log, f"supervisor: ending the server, because of its {reason}\n".encode())
-    _end_group(server, spec.grace_seconds if reason == "signal" else 0.0)
+    os.write(log, f"supervisor: ending all of it: {reason}\n".encode())
+    _end_group(server, spec.grace_seconds if reason == SIGNAL else 0.0)
     regions.remove(spec.token)
 
 

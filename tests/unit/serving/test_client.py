@@ -151,6 +151,13 @@ def test_a_server_that_does_not_answer_is_unavailable(server: Server, status: st
         client(IMAGE)
 
 
+def test_a_model_whose_process_is_gone_is_not_the_image_s_fault(server: Server) -> None:
+    message = "yolo: Stub process 'yolo_0' is not healthy."
+    server.error = InferenceServerException(message, status="StatusCode.INTERNAL")
+    with client_of(server) as client, pytest.raises(ServerUnavailable, match="not healthy"):
+        client(IMAGE)
+
+
 def test_an_error_of_a_model_is_one_image_s_failure(server: Server) -> None:
     server.error = InferenceServerException("yolo: no", status="StatusCode.INTERNAL")
     with client_of(server) as client, pytest.raises(InferenceFailed, match=r"\[20, 30, 3\].*yolo"):
