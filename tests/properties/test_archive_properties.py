@@ -25,7 +25,9 @@ from platemill.archive.times import to_datetime
 from platemill.archive.uris import file_uri, member_uri, parse_uri
 from platemill.errors import ImageRejected
 
-QUICK = settings(max_examples=150, deadline=None)
+# A busy machine is slow to make examples; that says nothing about the code.
+SLOW = [HealthCheck.too_slow]
+QUICK = settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 SEGMENT = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
 
 
@@ -122,7 +124,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1500, deadline=None, suppress_health_check=SLOW)
 @given(data=mutated() | st.binary(max_size=100))
 def test_damaged_bytes_are_an_image_or_rejected(data: bytes) -> None:
     exif_time(data)
@@ -149,7 +151,7 @@ ARCHIVES = [
 ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, suppress_health_check=SLOW)
 @given(
     which=st.integers(0, 1),
     changes=st.lists(
@@ -182,7 +184,7 @@ def test_a_damaged_archive_is_listed_and_read_or_rejected(
         )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
 @given(
     photos=st.dictionaries(SEGMENT.filter(lambda s: s[0] != "."), st.binary(min_size=1), max_size=8)
 )

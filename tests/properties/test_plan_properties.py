@@ -6,7 +6,7 @@ import random
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from platemill.recognize.plan import make_plan
@@ -44,7 +44,8 @@ def inventories(draw: st.DrawFn) -> list[dict[str, object]]:
     return rows
 
 
-@settings(max_examples=150, deadline=None)
+# A busy machine is slow to make examples; that says nothing about the code.
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rows=inventories(),
     shard_images=st.integers(1, 40),
