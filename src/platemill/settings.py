@@ -22,6 +22,8 @@ _PREFIX = "PLATEMILL_"
 QUIET_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "FEAST_USAGE": "False",
+    # OpenCV prints a line for each image it cannot decode; ours is a row with a reason.
+    "OPENCV_LOG_LEVEL": "SILENT",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
