@@ -72,6 +72,7 @@ def test_stop_leaves_no_process_and_no_shared_memory(tmp_path: Path) -> None:
         listening = {c.laddr.ip.removeprefix("::ffff:") for c in sockets if c.status == "LISTEN"}
         assert listening == {"127.0.0.1"}
     assert not any(works(process) for process in processes), "when stop returns, all is over"
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["triton.log"]
     assert_gone(server, processes)
     triton.stop()
 

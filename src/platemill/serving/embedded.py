@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from platemill.errors import ConfigurationError, ServerUnavailable
+from platemill.errors import ConfigurationError, PlatemillError, ServerUnavailable
 from platemill.serving import regions
 from platemill.serving.environment import TritonEnvironment, require
 from platemill.serving.health import ModelState, model_states, server_name
@@ -31,6 +31,7 @@ BACKENDS = Path("infra/triton/backends")
 _GRACE_SECONDS = 5.0
 _PORT_ATTEMPTS = 5
 _STATE = "triton.json"
+_ASSEMBLED = "backends"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class RunningServer:
         return model_states(self.http) if server_name(self.http) == self.token else []
 
     def stop(self) -> None:
-        """End the server, its stubs and its shared memory; fine if it has ended already.
+        """End the server, its stubs and its shared memory; its log stays. Fine if it has ended.
 
         Raises:
             ServerUnavailable: it does not end.
@@ -66,6 +67,9 @@ class RunningServer:
                 f"{self.log}. End that process with `kill -9 {self.supervisor}`"
             )
         regions.remove(self.token)  # the supervisor did, unless it was killed
+        workdir = Path(self.log).parent
+        shutil.rmtree(workdir / _ASSEMBLED, ignore_errors=True)
+        (workdir / _STATE).unlink(missing_ok=True)
 
 
 def running_server(workdir: Path) -> RunningServer | None:
@@ -155,17 +159,20 @@ class EmbeddedTriton:
         environment = require(self._python)
         wanted = _wanted_models(self._models)
         self._workdir.mkdir(parents=True, exist_ok=True)
-        directory = assemble_backends(environment, self._backends, self._workdir / "backends")
         regions.sweep()
         deadline = time.monotonic() + self._start_seconds
         for attempt in range(1, _PORT_ATTEMPTS + 1):
+            # Again for every attempt, for the end of an attempt removes it.
+            target = self._workdir / _ASSEMBLED
+            directory = assemble_backends(environment, self._backends, target)
             self._server = self._launch(environment, directory)
             try:
                 self._wait_until_ready(wanted, deadline)
                 return
-            except BaseException:
+            except BaseException as error:
                 self.stop()
-                if attempt == _PORT_ATTEMPTS or not port_was_taken(self.log):
+                again = isinstance(error, PlatemillError) and port_was_taken(self.log)
+                if not again or attempt == _PORT_ATTEMPTS:
                     raise
 
     def stop(self) -> None:
@@ -173,7 +180,6 @@ class EmbeddedTriton:
         server, self._server = self._server, None
         if server is not None:
             server.stop()
-            (self._workdir / _STATE).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         self.start()
