@@ -75,9 +75,15 @@ def run_night(
 
 def flow_environment(settings: Settings) -> dict[str, str]:
     """The environment of the flow's process: quiet, on loopback, with Prefect's files at home."""
+    # A proxy that the machine has set must not see what goes to our own servers.
+    direct = {
+        name: ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost")))
+        for name in ("NO_PROXY", "no_proxy")
+    }
     return {
         **os.environ,
         **QUIET_ENVIRONMENT,
+        **direct,
         **settings.environment(),
         "PREFECT_HOME": str(settings.runs / "prefect"),
     }
