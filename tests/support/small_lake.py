@@ -123,7 +123,10 @@ def stage(
     records = []
     for day in sorted({photo.day for photo in photos}):
         chosen = [photo for photo in photos if photo.day == day]
-        names = " ".join(f"{photo.content}{photo.uri}" for photo in chosen)
+        names = " ".join(
+            f"{photo.content} {photo.uri} {photo.camera} {photo.captured_at} {photo.plates}"
+            for photo in chosen
+        )
         key = hashlib.blake2b(f"{names} {pipeline}".encode(), digest_size=16).hexdigest()
         folder = lake.staging(key)
         images, recognitions = (

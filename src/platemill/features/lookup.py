@@ -74,15 +74,15 @@ class Lookup:
         for name, result in answered:
             if name != kind.join_key:
                 answers = zip(times, result.statuses, result.event_timestamps, strict=True)
-                for row, status, stamp in answers:
+                for known, status, stamp in answers:
                     if status != FieldStatus.NOT_FOUND:
-                        row.append(stamp.ToDatetime(tzinfo=UTC))
+                        known.append(stamp.ToDatetime(tzinfo=UTC))
         names = _feature_names(kind)
         rows = []
         for place, key in enumerate(keys):
             newest = max(times[place], default=None)
             # The generation's place in the row is here; its value is known to the caller.
-            row = {
+            row: dict[str, Any] = {
                 "key": key,
                 "found": newest is not None,
                 "generation": None,

@@ -68,13 +68,14 @@ def connect(
     Raises:
         ConfigurationError: DuckDB refuses the memory limit or the threads.
     """
-    spill = lake.storage.temporary("-spill")
+    # A home that does not exist yet is asked without being made.
+    spill = lake.storage.temporary("-spill") if lake.root.is_dir() else None
     try:
         connection = duckdb.connect(
             config={
                 "memory_limit": memory,
                 "threads": threads,
-                "temp_directory": str(spill),
+                "temp_directory": str(spill or ""),
                 "autoinstall_known_extensions": False,
             }
         )
@@ -87,8 +88,9 @@ def connect(
         yield connection
     finally:
         connection.close()
-        with contextlib.suppress(OSError):
-            spill.rmdir()
+        if spill is not None:
+            with contextlib.suppress(OSError):
+                spill.rmdir()
 
 
 def mentioned(sql: str) -> list[Table]:
@@ -141,11 +143,13 @@ def write_warehouse(lake: Lake, generation: Generation | None, path: Path) -> No
                 f"ATTACH {text_literal(str(temporary))} AS warehouse "
                 f"(STORAGE_VERSION '{STORAGE_VERSION}')"
             )
+            connection.execute("BEGIN")
             for table in TABLES.values():
                 files = [] if generation is None else generation.partitions(table.name).values()
                 create_view(connection, lake, table, files, database="warehouse")
                 _comment(connection, table)
             _describe_generation(connection, lake, generation)
+            connection.execute("COMMIT")
             connection.execute("DETACH warehouse")
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -174,10 +178,11 @@ def same_place(shown: tuple[int | None, str] | None, lake: Lake, number: int | N
 
 def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     view = f'warehouse."{table.name}"'
-    connection.execute(f"COMMENT ON VIEW {view} IS {text_literal(table.description)}")
+    statements = [f"COMMENT ON VIEW {view} IS {text_literal(table.description)}"]
     for column in table.columns:
         text = f"{column.description} [{column.unit}]" if column.unit else column.description
-        connection.execute(f'COMMENT ON COLUMN {view}."{column.name}" IS {text_literal(text)}')
+        statements.append(f'COMMENT ON COLUMN {view}."{column.name}" IS {text_literal(text)}')
+    connection.execute(";".join(statements))
 
 
 def _describe_generation(

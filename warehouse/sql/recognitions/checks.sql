@@ -35,13 +35,14 @@ FROM recognitions AS r
 JOIN images AS i USING (uri, pipeline_version)
 WHERE (r.image_id, r.camera_id, r.captured_at) <> (i.image_id, i.camera_id, i.captured_at)
 UNION ALL
+-- NaN is above every number, so that it is found here too.
 SELECT 'confidence_0_to_1', 'block', count(*), min(concat_ws(' ', uri, confidence, detection_score))
 FROM recognitions
-WHERE NOT (confidence BETWEEN 0 AND 1 AND detection_score BETWEEN 0 AND 1)
+WHERE confidence NOT BETWEEN 0 AND 1 OR detection_score NOT BETWEEN 0 AND 1
 UNION ALL
 SELECT 'box_has_an_area', 'warn', count(*), min(concat_ws(' ', uri, xmin, ymin, xmax, ymax))
 FROM recognitions
-WHERE NOT (xmin < xmax AND ymin < ymax AND isfinite(xmin + xmax + ymin + ymax))
+WHERE xmin >= xmax OR ymin >= ymax OR NOT isfinite(xmin + xmax + ymin + ymax)
 UNION ALL
 SELECT 'day_of_captured_at', 'block', count(*), min(concat_ws(' ', uri, day, captured_at))
 FROM recognitions

@@ -1,0 +1,199 @@
+"""The warehouse file and ad-hoc SQL: every table is there, nothing can be written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+from small_lake import Photo, at, later, night, settings_for
+
+from platemill.errors import ConfigurationError
+from platemill.lake import Lake
+from platemill.schema import TABLES, TILES, Table
+from platemill.settings import Settings
+from platemill.warehouse.duck import shown_generation, sql_type, write_warehouse
+from platemill.warehouse.publish import finish_publish
+from platemill.warehouse.query import run_sql
+from platemill.warehouse.tiles import read_sql
+
+A = Photo("file:///c1/a.jpg", "c1", at("2026-05-01 10:00"), (("A001AA77", 0.9),))
+B = Photo("file:///c1/b.jpg", "c1", at("2026-05-04 11:00"), (("B002BB77", 0.8),))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_for(tmp_path / "it's a home")
+
+
+def declared(table: Table) -> list[tuple[str, str]]:
+    return [(column.name, sql_type(column.type)) for column in table.columns]
+
+
+@pytest.mark.parametrize("nights", [0, 1])
+def test_every_view_has_the_schema_s_columns(settings: Settings, nights: int) -> None:
+    if nights:
+        night(settings, [A, B])
+    else:
+        finish_publish(settings)
+    with duckdb.connect(str(settings.warehouse_file), read_only=True) as connection:
+        shown = {name for (name,) in connection.execute("SHOW TABLES").fetchall()}
+        assert shown == {*TABLES, "generation"}
+        for table in TABLES.values():
+            rows = connection.execute(f"DESCRIBE {table.name}").fetchall()
+            assert [(row[0], row[1]) for row in rows] == declared(table)
+
+
+@pytest.mark.parametrize("table", TILES, ids=lambda table: table.name)
+def test_every_query_gives_the_schema_s_columns(settings: Settings, table: Table) -> None:
+    night(settings, [A, B])
+    query = read_sql(settings.sql, table.name, "query.sql")
+    with duckdb.connect(str(settings.warehouse_file), read_only=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        rows = connection.execute(
+            f"DESCRIBE {query}",
+            {"period_start": A.day, "period_end": B.day, "created_timestamp": later(0)},
+        ).fetchall()
+    assert [(row[0], row[1]) for row in rows] == declared(table)
+
+
+def test_columns_carry_their_descriptions(settings: Settings) -> None:
+    night(settings, [A])
+    with duckdb.connect(str(settings.warehouse_file), read_only=True) as connection:
+        found = connection.execute(
+            "SELECT table_name, column_name, comment FROM duckdb_columns() "
+            "WHERE NOT internal AND table_name <> 'generation'"
+        ).fetchall()
+    comments = {(table, column): comment for table, column, comment in found}
+    assert len(comments) == sum(len(table.columns) for table in TABLES.values())
+    assert comments["images", "byte_size"] == "size of the encoded image [bytes]"
+    assert all(comments.values())
+
+
+def test_the_file_can_be_opened_by_older_duckdb_too(settings: Settings) -> None:
+    night(settings, [A])
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH $${settings.warehouse_file}$$ AS w (READ_ONLY)")
+        [(tags,)] = connection.execute(
+            "SELECT tags FROM duckdb_databases() WHERE database_name = 'w'"
+        ).fetchall()
+    assert tags["storage_version"].startswith("v1.5")
+
+
+def test_it_opens_from_any_folder_in_any_process(settings: Settings, tmp_path: Path) -> None:
+    night(settings, [A, B])
+    code = (
+        "import duckdb, sys\n"
+        "with duckdb.connect(sys.argv[1], read_only=True) as connection:\n"
+        "    print(connection.sql('SELECT count(*) FROM images').fetchall()[0][0])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(settings.warehouse_file)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "2\n"
+
+
+def test_a_reader_keeps_the_night_it_opened(settings: Settings) -> None:
+    night(settings, [A])
+    with duckdb.connect(str(settings.warehouse_file), read_only=True) as reader:
+        night(settings, [B], "r2", now=later(1))
+        assert reader.sql("SELECT count(*) FROM images").fetchall() == [(1,)]
+        assert reader.sql("SELECT generation FROM generation").fetchall() == [(1,)]
+    assert shown_generation(settings.warehouse_file) == (2, str(settings.lake))
+
+
+def test_a_lost_or_stale_or_moved_file_is_written_again(settings: Settings) -> None:
+    first = night(settings, [A])
+    assert not finish_publish(settings)
+    settings.warehouse_file.unlink()
+    assert finish_publish(settings)
+    settings.warehouse_file.write_bytes(b"not a database")
+    assert finish_publish(settings)
+    night(settings, [B], "r2", now=later(1))
+    write_warehouse(Lake(settings.lake), first, settings.warehouse_file)
+    assert finish_publish(settings)
+    moved = settings.home.rename(settings.home.with_name("moved"))
+    there = settings_for(moved)
+    assert run_sql(there, "SELECT count(*) AS n FROM images").to_pylist() == [{"n": 2}]
+    assert shown_generation(there.warehouse_file) == (2, str(there.lake))
+
+
+def test_tables_are_empty_before_the_first_night(settings: Settings) -> None:
+    for table in TABLES.values():
+        answer = run_sql(settings, f"FROM {table.name}")
+        assert answer.num_rows == 0
+        assert answer.column_names == table.arrow.names
+    assert not settings.warehouse_file.exists()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(*) FROM images",
+        "WITH a AS (FROM images) SELECT * FROM a",
+        "FROM plate_day_v1",
+        "DESCRIBE images",
+        "SHOW TABLES",
+        "SUMMARIZE images",
+        "EXPLAIN SELECT * FROM images",
+        "EXPLAIN ANALYZE SELECT * FROM images",
+        "SELECT 1;",
+    ],
+)
+def test_questions_are_answered(settings: Settings, sql: str) -> None:
+    night(settings, [A])
+    assert run_sql(settings, sql).num_columns > 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "text"),
+    [
+        ("SELEC 1", "syntax error"),
+        ("SELECT nonsense FROM images", "nonsense"),
+        ("FROM no_such_table", "no_such_table"),
+        ("", "one SQL statement"),
+        ("SELECT 1; SELECT 2", "one SQL statement"),
+        ("CREATE TABLE t (a INT)", "only SELECT"),
+        ("INSERT INTO images SELECT * FROM images", "only SELECT"),
+        ("DELETE FROM images", "only SELECT"),
+        ("DROP VIEW images", "only SELECT"),
+        ("SET memory_limit = '1TB'", "only SELECT"),
+        ("INSTALL httpfs", "only SELECT"),
+        ("ATTACH 'x.db'", "only SELECT"),
+        ("COPY (SELECT 1) TO '{lake}/x.csv'", "only SELECT"),
+        ("EXPLAIN COPY (SELECT 1) TO '{lake}/x.csv'", "only SELECT"),
+        ("EXPLAIN ANALYZE COPY (SELECT 1) TO '{lake}/x.csv'", "only SELECT"),
+        ("EXPLAIN /* */ ANALYZE COPY (SELECT 1) TO '{lake}/x.csv'", "refuses|only SELECT"),
+        ("EXPLAIN (ANALYZE) COPY (SELECT 1) TO '{lake}/x.csv'", "refuses|only SELECT"),
+        ("/* */ EXPLAIN ANALYZE COPY (SELECT 1) TO '{lake}/x.csv'", "refuses|only SELECT"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "Permission"),
+        ("SELECT * FROM read_text('{home}/../secret.txt')", "Permission"),
+        ("SELECT * FROM 'https://example.com/a.parquet'", "refuses"),
+    ],
+)
+def test_anything_else_is_refused(settings: Settings, sql: str, text: str) -> None:
+    night(settings, [A])
+    (settings.home.parent / "secret.txt").write_text("secret")
+    before = sorted(settings.lake.rglob("*"))
+    with pytest.raises(ConfigurationError, match=text):
+        run_sql(
+            settings, sql.format(lake=settings.lake, home=settings.home).replace("it's", "it''s")
+        )
+    assert sorted(settings.lake.rglob("*")) == before
+
+
+def test_a_wrong_limit_is_a_wrong_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="duckdb_memory='lots'"):
+        run_sql(settings_for(tmp_path, duckdb_memory="lots"), "SELECT 1")
+
+
+def test_nothing_is_left_in_the_spill_folder(settings: Settings) -> None:
+    night(settings, [A])
+    run_sql(settings, "SELECT 1")
+    assert not list((settings.lake / "_tmp").iterdir())
