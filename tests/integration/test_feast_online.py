@@ -1,0 +1,223 @@
+"""The online store with real Feast: what a night changes is written, compared and served."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_lake import NIGHT, Photo, at, draft_night, inventory_of, later, settings_for
+
+from platemill.errors import CheckFailed, ConfigurationError
+from platemill.features.catalog import VIEWS
+from platemill.features.lookup import Lookup, lookup
+from platemill.features.online import StagedOnline, finish_online, stage_online
+from platemill.features.stamp import read_stamp
+from platemill.lake import Generation, Lake
+from platemill.settings import Settings
+from platemill.warehouse.checks import run_checks
+from platemill.warehouse.draft import Draft
+from platemill.warehouse.duck import connect
+from platemill.warehouse.publish import publish
+
+A = Photo("file:///c1/a.jpg", "c1", at("2026-05-01 10:00:01.25"), (("A001AA77", 0.9), ("", 0.4)))
+B = Photo("file:///c2/b.jpg", "c2", at("2026-05-06 11:00"), (("B002BB77", 0.8),))
+NEWER = Photo("file:///c2/n.jpg", "c2", at("2026-05-20 11:00"), (("A001AA77", 0.7),))
+LATE = Photo("file:///c3/l.jpg", "c3", at("2026-05-01 12:00"), (("A001AA77", 0.5),))
+EMPTY = Photo("file:///c3/e.jpg", "c3", at("2026-05-01 13:00"))
+BROKEN = Photo("file:///c3/x.jpg", "c3", at("2026-05-01 14:00"), reason="truncated")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_for(tmp_path)
+
+
+def publish_night(
+    settings: Settings, photos: list[Photo], number: int, pipeline: str = "p1"
+) -> tuple[Generation, StagedOnline]:
+    draft = draft_night(settings, photos, f"r{number}", pipeline, later(number))
+    run_checks(settings, draft, inventory_of(photos))
+    staged = stage_online(settings, draft)
+    generation = publish(settings, draft)
+    assert finish_online(settings)
+    return generation, staged
+
+
+def features(row: dict[str, Any], view: str) -> dict[str, Any]:
+    prefix = f"{view}__"
+    return {name[len(prefix) :]: value for name, value in row.items() if name.startswith(prefix)}
+
+
+def test_a_night_is_looked_up(settings: Settings) -> None:
+    publish_night(settings, [A, B, EMPTY, BROKEN], 0)
+    ask = Lookup(settings)
+    known, unknown = ask("plate", ["A001AA77", "Z999ZZ99"])
+    assert (known["key"], known["found"], known["generation"]) == ("A001AA77", True, 1)
+    assert known["event_timestamp"] == at("2026-06-01 00:00")
+    week = features(known, "plate_week_v1")
+    assert week == {
+        "sightings": 1,
+        "cameras": 1,
+        "days_seen": 1,
+        "first_seen": at("2026-05-01 10:00:01"),
+        "last_seen": at("2026-05-01 10:00:01"),
+        "first_camera": "c1",
+        "last_camera": "c1",
+        "confidence_max": pytest.approx(0.9),
+        "confidence_mean": pytest.approx(0.9),
+    }
+    assert not unknown["found"]
+    assert unknown["event_timestamp"] is None
+    assert set(features(unknown, "plate_day_v1").values()) == {None}
+    assert list(unknown) == list(known)
+
+    [camera] = ask("camera", ["c3"])
+    assert features(camera, "camera_day_v1")["quarantined"] == 1
+    assert features(camera, "camera_day_v1")["confidence_mean"] is None
+
+    plates, empty, broken = ask("image", [A.content, EMPTY.content, BROKEN.content])
+    view = features(plates, "image_recognitions_v1")
+    assert view["texts"] == ["A001AA77", ""]
+    assert view["boxes"] == [10.0, 20.0, 110.0, 44.0, 11.0, 20.0, 110.0, 44.0]
+    assert view["captured_at"] == at("2026-05-01 10:00:01")
+    assert features(empty, "image_recognitions_v1")["texts"] == []
+    assert features(broken, "image_recognitions_v1")["reason"] == "truncated"
+    assert ask("plate", []) == []
+    with pytest.raises(ConfigurationError, match="there are: plate, camera, image"):
+        ask("driver", ["x"])
+
+
+def test_nothing_published_is_said_so(settings: Settings) -> None:
+    with pytest.raises(ConfigurationError, match="Run `platemill run` first"):
+        lookup(settings, "plate", ["A001AA77"])
+    assert not finish_online(settings)
+
+
+def test_only_what_changed_is_written(settings: Settings) -> None:
+    _, first = publish_night(settings, [A, B], 0)
+    assert first.full
+    # B: plate and camera c2 in three views each, and its image.
+    _, second = publish_night(settings, [replace(B, plates=(("B002BB77", 0.6),))], 1)
+    assert (second.full, second.written, second.deleted) == (False, 7, 0)
+    assert second.compared == first.written
+
+
+def test_a_late_image_does_not_bring_old_values_back(settings: Settings) -> None:
+    publish_night(settings, [A, NEWER], 0)
+    ask = Lookup(settings)
+    publish_night(settings, [LATE], 1)
+    # The same open store answers for the night that was published since.
+    [row] = ask("plate", ["A001AA77"])
+    assert row["generation"] == 2
+    assert features(row, "plate_day_v1")["last_camera"] == "c2"
+    assert features(row, "plate_week_v1")["sightings"] == 1
+    month = features(row, "plate_month_v1")
+    assert (month["sightings"], month["cameras"], month["days_seen"]) == (3, 3, 2)
+
+
+def test_a_key_without_tiles_is_deleted_and_an_older_one_answers(settings: Settings) -> None:
+    publish_night(settings, [A, B, NEWER], 0)
+    gone = [replace(B, plates=()), replace(NEWER, plates=())]
+    _, staged = publish_night(settings, gone, 1)
+    assert staged.deleted == 3
+    b, a = lookup(settings, "plate", ["B002BB77", "A001AA77"])
+    assert not b["found"]
+    assert features(a, "plate_day_v1")["last_seen"] == at("2026-05-01 10:00:01")
+
+
+def test_another_pipeline_is_another_store(settings: Settings) -> None:
+    publish_night(settings, [A, B], 0)
+    _, staged = publish_night(settings, [B], 1, "p2")
+    assert staged.full
+    a, b = lookup(settings, "plate", ["A001AA77", "B002BB77"])
+    assert (a["found"], b["found"]) == (False, True)
+
+
+@pytest.mark.parametrize("lost", ["online_store.db", "registry.db"])
+def test_a_lost_file_is_made_again(settings: Settings, lost: str) -> None:
+    publish_night(settings, [A, B], 0)
+    (settings.features / lost).unlink()
+    _, staged = publish_night(settings, [NEWER], 1)
+    assert staged.full
+    assert lookup(settings, "plate", ["B002BB77"])[0]["found"]
+
+
+def test_a_run_that_died_after_its_commit_is_finished_by_the_next(settings: Settings) -> None:
+    publish_night(settings, [A], 0)
+    draft = draft_night(settings, [NEWER], "r1", now=later(1))
+    stage_online(settings, draft)
+    publish(settings, draft)
+    assert lookup(settings, "plate", ["A001AA77"])[0]["generation"] == 1
+    assert finish_online(settings)
+    assert lookup(settings, "plate", ["A001AA77"])[0]["generation"] == 2
+    # And if what was staged is lost too.
+    draft = draft_night(settings, [B], "r2", now=later(2))
+    publish(settings, draft)
+    assert finish_online(settings)
+    assert lookup(settings, "plate", ["B002BB77"])[0]["generation"] == 3
+    assert not list((settings.features / "_staged").iterdir())
+
+
+def test_a_store_that_was_not_published_is_never_served(settings: Settings) -> None:
+    publish_night(settings, [A], 0)
+    abandoned = draft_night(settings, [NEWER], "abandoned", now=later(1))
+    stage_online(settings, abandoned)
+    assert not finish_online(settings)
+    publish_night(settings, [B], 2)
+    assert lookup(settings, "plate", ["A001AA77"])[0]["plate_week_v1__last_camera"] == "c1"
+    stamp = read_stamp(settings.features / "online_store.db")
+    assert stamp is not None
+    assert (stamp.generation, stamp.run_id) == (2, "r2")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        ("DELETE FROM {t} WHERE entity_key = (SELECT min(entity_key) FROM {t})", "1 are missing"),
+        (
+            "UPDATE {t} SET value = (SELECT value FROM {t} WHERE feature_name = 'copies') "
+            "WHERE feature_name = 'plates' AND value <> (SELECT value FROM {t} "
+            "WHERE feature_name = 'copies')",
+            "1 of 2 rows mismatch",
+        ),
+        ("UPDATE {t} SET event_ts = event_ts + 1", "2 of 2 rows mismatch"),
+        (
+            "INSERT INTO {t} SELECT x'00', feature_name, value, value_text, vector_value, "
+            "event_ts, created_ts FROM {t} WHERE feature_name = 'plates' LIMIT 1",
+            "1 are extra",
+        ),
+    ],
+)
+def test_any_difference_from_the_tiles_is_found(settings: Settings, spoil: str, text: str) -> None:
+    from platemill.features.online import compare_view
+    from platemill.features.store import open_store
+
+    generation, _ = publish_night(settings, [A, B], 0)
+    with closing(sqlite3.connect(settings.features / "online_store.db")) as database, database:
+        done = database.execute(spoil.format(t="platemill_image_recognitions_v1"))
+        assert done.rowcount > 0
+    lake = Lake(settings.lake)
+    store = open_store(settings)
+    with connect(lake) as connection, pytest.raises(CheckFailed, match=text):
+        compare_view(connection, lake, store, generation, VIEWS[-1])
+
+
+def test_staging_publishes_nothing(settings: Settings) -> None:
+    publish_night(settings, [A], 0)
+    before = (settings.features / "online_store.db").read_bytes()
+    stage_online(settings, draft_night(settings, [NEWER], "r1", now=later(1)))
+    assert (settings.features / "online_store.db").read_bytes() == before
+    generation = Lake(settings.lake).current()
+    assert generation is not None
+    assert generation.number == 1
+    assert generation.created_at == NIGHT
+
+
+def test_a_draft_of_the_published_night_is_a_full_store(settings: Settings) -> None:
+    generation, first = publish_night(settings, [A, B], 0)
+    again = stage_online(settings, Draft(generation, None))
+    assert (again.full, again.written, again.compared) == (True, first.written, first.written)
