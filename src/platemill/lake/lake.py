@@ -87,10 +87,13 @@ class Lake:
     def commit(self, manifest: Generation) -> Generation:
         """Make a generation the current one. This is the moment a night becomes visible.
 
+        Committing the same manifest again is fine: the answer to the first time may be lost.
+
         Raises:
             GenerationConflict: another run took the number first.
         """
-        if not self.storage.create(_manifest(manifest.number), manifest.to_json()):
+        name, data = _manifest(manifest.number), manifest.to_json()
+        if not self.storage.create(name, data) and self.storage.read(name) != data:
             raise GenerationConflict(
                 f"generation {manifest.number} of {self.root} was published by another run while "
                 f"run {manifest.run_id} was preparing it; run again, what was recognised is kept"
@@ -159,12 +162,15 @@ class Lake:
     def save_inventory(self, table: pa.Table) -> None:
         """Merge a new inventory into the newest: its rows replace those of the same URI.
 
-        Rows that it does not mention stay: it may have looked at some archives or days only.
+        Rows that it does not mention stay: it may have looked at some archives or days only. One
+        that says nothing new is not written.
         """
         table = table.select(INVENTORY.arrow.names).cast(INVENTORY.arrow)
         before = self.known_images()
         stays = pc.invert(pc.is_in(before["uri"], value_set=table["uri"].combine_chunks()))
         merged = pa.concat_tables([before.filter(stays), table]).sort_by("uri")
+        if merged.equals(before):
+            return
         names = self.storage.names(_INVENTORY)
         newest = int(Path(names[-1]).name.split("-", 1)[0]) if names else 0
         prefix = f"{_INVENTORY}/{newest + 1:08d}-"

@@ -80,6 +80,21 @@ def test_greatest_number_is_current(tmp_path: Path) -> None:
     assert lake.numbers() == [1, 2, 10]
 
 
+def test_a_commit_whose_answer_was_lost_is_repeated(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.commit(manifest(1))
+    assert lake.commit(manifest(1)) == manifest(1)
+    assert lake.numbers() == [1]
+
+
+def test_an_inventory_that_says_nothing_new_is_not_written(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.save_inventory(inventory(("a", 1), ("b", 1)))
+    before = lake.storage.names("_inventory")
+    lake.save_inventory(inventory(("b", 1)))
+    assert lake.storage.names("_inventory") == before
+
+
 def test_a_number_is_taken_once(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     lake.commit(manifest(1, "first"))
