@@ -1,0 +1,50 @@
+"""What the feature store offers is the schema's, and is whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from platemill.errors import ConfigurationError
+from platemill.features.catalog import ENTITIES, SERVICES, VIEWS, entity_named
+from platemill.schema import TABLES
+
+
+def test_every_view_has_an_entity_a_ttl_and_features() -> None:
+    keys = {entity.join_key for entity in ENTITIES}
+    assert {table.entity for table in VIEWS} == keys
+    for table in VIEWS:
+        assert table.ttl is not None
+        assert table.features
+        assert table.entity in table.key
+        assert {"event_timestamp", "created_timestamp"} <= set(table.arrow.names)
+
+
+def test_every_service_of_an_entity_exists() -> None:
+    assert {entity.service for entity in ENTITIES} == {service.name for service in SERVICES}
+    assert {service.join_key for service in SERVICES} == {entity.join_key for entity in ENTITIES}
+
+
+def test_an_unknown_entity_is_named() -> None:
+    assert entity_named("camera").join_key == "camera_id"
+    with pytest.raises(ConfigurationError, match="no entity 'car'; there are: plate, camera"):
+        entity_named("car")
+
+
+def test_every_description_says_something() -> None:
+    for table in TABLES.values():
+        assert table.description
+        assert table.owner
+        for column in table.columns:
+            assert column.description, f"{table.name}.{column.name}"
+
+
+def test_the_cheap_modules_do_not_import_feast() -> None:
+    code = (
+        "import sys\n"
+        "import platemill.features.online, platemill.features.lookup, platemill.features.store\n"
+        "assert not {'feast', 'pandas', 'ibis'} & set(sys.modules), sorted(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
