@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
-from platemill.render.plate import Plate
+from platemill.render.glyphs import WIDTHS
+from platemill.render.plate import Plate, stamp
 
 _FONTS = (
     cv2.FONT_HERSHEY_SIMPLEX,
@@ -97,6 +101,48 @@ def _write(
     thick = max(1, round(size * rng.uniform(0.8, 3.5)))
     place = (x, y)
     cv2.putText(canvas, words(rng, 14), place, font, size, colour(rng), thick, cv2.LINE_AA)
+
+
+@lru_cache(maxsize=64)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own typeface, which needs no file on the machine."""
+    return ImageFont.load_default(size)
+
+
+def lettering(rng: np.random.Generator) -> Plate:
+    """Draw a line of text without a ground of its own, such as a name on a car's boot.
+
+    The image holds the text's colour, the mask its shape.
+    """
+    size = int(rng.choice([30, 40, 52]))
+    text = words(rng, 16).strip() or "A"
+    mask = np.zeros((size + 16, 40 * len(text) + 16), np.float32)
+    if rng.random() < 0.4:
+        x = 8.0 + 22
+        for character in text.upper():
+            if character in WIDTHS:
+                stamp(mask, character, x, size + 6.0, float(size), size * 0.15, 1.0, size / 90)
+            x += size * 0.62
+        columns = min(mask.shape[1], int(x))
+    elif rng.random() < 0.6:
+        drawing = Image.new("L", (mask.shape[1], mask.shape[0]))
+        pen = ImageDraw.Draw(drawing)
+        bold = int(rng.integers(0, 3))
+        pen.text((6, 2), text, fill=255, font=_font(size), stroke_width=bold)
+        mask[:] = np.asarray(drawing, np.float32) / 255
+        columns = min(mask.shape[1], int(pen.textlength(text, font=_font(size))) + 12)
+    else:
+        font = _FONTS[rng.integers(0, len(_FONTS))]
+        thick = int(rng.integers(1, 8))
+        (columns, _), _ = cv2.getTextSize(text, font, size / 30, thick)
+        columns = min(mask.shape[1], columns + 8)
+        cv2.putText(mask, text, (4, size + 4), font, size / 30, 1.0, thick, cv2.LINE_AA)
+    mask = np.ascontiguousarray(mask[:, : max(columns, 24)])
+    image = np.empty((*mask.shape, 3), np.float32)
+    image[:] = colour(rng)
+    if rng.random() < 0.35:
+        image[:] = 255.0 if rng.random() < 0.6 else 10.0
+    return Plate(image, mask * np.float32(rng.uniform(0.5, 1.0)), "")
 
 
 def _stripes(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platemill.render.camera import lens, light, project, random_pose, surround
-from platemill.render.clutter import decoy, draw_clutter, draw_vehicle
+from platemill.render.clutter import decoy, draw_clutter, draw_vehicle, lettering
 from platemill.render.foreign import draw_foreign
 from platemill.render.plate import Plate, draw_plate, random_text
 
@@ -57,6 +57,10 @@ def draw_scene(
         place = _place(rng, width, height, decoy(rng), boxes, canvas)
         if place is not None:
             boxes.append(place)
+    for _ in range(int(rng.integers(0, 5))):
+        place = _place(rng, width, height, lettering(rng), boxes, canvas, bare=True)
+        if place is not None:
+            boxes.append(place)
     fakes = len(boxes)
     real = 0 if taken is None else len(taken)
     for _ in range(count):
@@ -84,6 +88,7 @@ def _place(
     boxes: list[NDArray[np.float32]],
     canvas: NDArray[np.float32],
     vehicle: bool = False,
+    bare: bool = False,
 ) -> NDArray[np.float32] | None:
     """Paste a plate somewhere free, perhaps on a vehicle; returns its box, or None."""
     rows, columns = plate.mask.shape
@@ -108,7 +113,7 @@ def _place(
         keep = [other for other in boxes if _shares(other, box, span)]
         if not keep:
             draw_vehicle(canvas, box, paint, rng)
-    if rng.random() < 0.65:
+    if not bare and rng.random() < 0.65:
         mx, my = columns // 8, rows // 3
         flat = surround(plate.image, plate.mask, paint, rng, (mx, my))
         mask = np.zeros(flat.shape[:2], np.float32)
