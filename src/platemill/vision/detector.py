@@ -15,7 +15,7 @@ INPUT_LONG_SIDE = 640
 STRIDE = 32
 """The network's input sides are multiples of this."""
 
-SCORE_THRESHOLD = 0.4
+SCORE_THRESHOLD = 0.5
 """Default score from which a candidate counts as a plate."""
 
 IOU_THRESHOLD = 0.3
