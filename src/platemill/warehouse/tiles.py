@@ -12,7 +12,7 @@ import pyarrow as pa
 from platemill.errors import CheckFailed, ConfigurationError
 from platemill.lake import FileEntry, Lake
 from platemill.lake.files import write_parquet
-from platemill.schema import TABLES, TILES, Period, Table
+from platemill.schema import TILES, Period, Table
 from platemill.settings import Settings
 from platemill.warehouse.draft import Draft, period_end, periods_of
 from platemill.warehouse.duck import connect, create_view, mentioned
@@ -166,8 +166,3 @@ def _same(table: Table) -> str:
         for name in table.arrow.names
         if name != _KNOWN
     )
-
-
-def unknown_tables(folder: Path) -> list[str]:
-    """Folders of SQL files that belong to no table of the schema."""
-    return sorted(path.name for path in folder.iterdir() if path.name not in TABLES)
