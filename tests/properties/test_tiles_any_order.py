@@ -62,7 +62,7 @@ def content(settings: Settings, generation: Generation) -> dict[str, list[dict[s
     return found
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(runs=RUNS)
 def test_tiles_do_not_depend_on_the_order_of_arrival(runs: list[list[Photo]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -22,6 +22,7 @@ from platemill.schema import TABLES, Table
 __all__ = [
     "connect",
     "create_view",
+    "describe_generation",
     "mentioned",
     "same_place",
     "shown_generation",
@@ -148,7 +149,7 @@ def write_warehouse(lake: Lake, generation: Generation | None, path: Path) -> No
                 files = [] if generation is None else generation.partitions(table.name).values()
                 create_view(connection, lake, table, files, database="warehouse")
                 _comment(connection, table)
-            _describe_generation(connection, lake, generation)
+            describe_generation(connection, lake, generation, database="warehouse")
             connection.execute("COMMIT")
             connection.execute("DETACH warehouse")
         with temporary.open("rb") as file:
@@ -185,15 +186,21 @@ def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     connection.execute(";".join(statements))
 
 
-def _describe_generation(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, generation: Generation | None
+def describe_generation(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    generation: Generation | None,
+    *,
+    database: str = "memory",
 ) -> None:
+    """Make the table ``generation`` of one row: the night that the other tables show."""
+    target = f"{database}.generation"
     connection.execute(
-        "CREATE TABLE warehouse.generation (generation BIGINT, parent BIGINT, run_id VARCHAR, "
+        f"CREATE TABLE {target} (generation BIGINT, parent BIGINT, run_id VARCHAR, "
         "created_at TIMESTAMPTZ, pipeline_version VARCHAR, schema_version VARCHAR, lake VARCHAR)"
     )
     connection.execute(
-        "COMMENT ON TABLE warehouse.generation IS 'the published night that this file shows'"
+        f"COMMENT ON TABLE {target} IS 'the published night that the other tables show'"
     )
     row: list[object] = [None] * 6
     if generation is not None:
@@ -205,6 +212,4 @@ def _describe_generation(
             generation.pipeline_version,
             generation.schema_version,
         ]
-    connection.execute(
-        "INSERT INTO warehouse.generation VALUES (?, ?, ?, ?, ?, ?, ?)", [*row, str(lake.root)]
-    )
+    connection.execute(f"INSERT INTO {target} VALUES (?, ?, ?, ?, ?, ?, ?)", [*row, str(lake.root)])

@@ -9,7 +9,7 @@ from platemill.errors import ConfigurationError
 from platemill.lake import Lake
 from platemill.schema import TABLES
 from platemill.settings import Settings
-from platemill.warehouse.duck import connect, create_view, text_literal
+from platemill.warehouse.duck import connect, create_view, describe_generation, text_literal
 from platemill.warehouse.publish import finish_publish
 
 __all__ = ["run_sql"]
@@ -35,6 +35,7 @@ def run_sql(settings: Settings, sql: str) -> pa.Table:
         for table in TABLES.values():
             files = [] if generation is None else generation.partitions(table.name).values()
             create_view(connection, lake, table, files)
+        describe_generation(connection, lake, generation)
         connection.execute(f"SET allowed_directories = [{text_literal(str(lake.root))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
