@@ -6,7 +6,7 @@ TRITON_VENV := .venv-triton
 MAIN_READY := $(VENV)/.ready
 TRITON_READY := $(TRITON_VENV)/.ready
 DEMO := build/demo
-PIP := bin/python -m pip --disable-pip-version-check install --quiet
+PIP := bin/python -m pip --disable-pip-version-check install --quiet --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check-system demo test check lint clean

@@ -20,6 +20,8 @@ SELECT plate, sum(sightings)::INTEGER AS sightings, count(*) AS days,
 FROM plate_day_v1 GROUP BY plate ORDER BY sightings DESC, plate LIMIT 5
 """.strip()
 
+_LEFT_OUT = ("plate_day_v1__", "plate_month_v1__")
+
 
 def demo(
     home: HomeOption,
@@ -47,7 +49,9 @@ def demo(
     plate = busiest["plate"][0].as_py() if busiest.num_rows else ""
     stdout.print(f"\n[bold]A service looks a plate up online:[/] {plate}")
     (answer,) = lookup(settings, "plate", [plate])
-    print_table(("feature", "value"), list(answer.items()))
+    shown = [item for item in answer.items() if not item[0].startswith(_LEFT_OUT)]
+    print_table(("feature", "value"), shown)
+    stdout.print("(and the same of its newest day and month)")
 
     where = shlex.quote(str(home))
     stdout.print("\n[bold]Three commands to try next:[/]")
