@@ -19,7 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
-from platemill.errors import PlatemillError, RetryableError, error_record
+from platemill.errors import GenerationConflict, PlatemillError, RetryableError, error_record
 from platemill.launch.night import new_run_id
 from platemill.launch.progress import StageProgress
 from platemill.launch.stages import Night
@@ -27,10 +27,13 @@ from platemill.settings import load_settings
 
 __all__ = ["nightly"]
 
+_PUBLISH_ATTEMPTS = 3
+
 
 def _worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     error = state.result(raise_on_failure=False)
-    return isinstance(error, RetryableError | OSError)
+    # After a conflict the facts have to be merged again, which `_publish_night` does.
+    return isinstance(error, RetryableError | OSError) and not isinstance(error, GenerationConflict)
 
 
 def _stage(name: str, retries: int = 0, delay: float = 5.0) -> Callable[..., Any]:
@@ -124,18 +127,31 @@ def nightly(
     if night.has_work():
         counts = recognise(night)
         logger.info("recognised: %s", counts)
-        with night.publishing():
+        _publish_night(night)
+    summary = night.finish()
+    create_markdown_artifact(key="night", markdown=_report(summary), description="The night")
+    return summary
+
+
+def _publish_night(night: Night) -> None:
+    """Publish, beginning again from the facts whenever another run published first."""
+    logger = get_run_logger()
+    with night.publishing():
+        for attempt in range(_PUBLISH_ATTEMPTS):
             dirty = merge_facts(night)
             logger.info("days changed: %s", ", ".join(map(str, dirty)))
             build_tiles(night)
             checked = run_checks(night)
             stage_features(night)
-            number = publish(night)
-        logger.info("generation %d is published", number)
-        create_table_artifact(key="checks", table=checked, description="Checks of the night")
-    summary = night.finish()
-    create_markdown_artifact(key="night", markdown=_report(summary), description="The night")
-    return summary
+            try:
+                number = publish(night)
+                break
+            except GenerationConflict as conflict:
+                if attempt == _PUBLISH_ATTEMPTS - 1:
+                    raise
+                logger.warning("%s; merging the facts again", conflict)
+    logger.info("generation %d is published", number)
+    create_table_artifact(key="checks", table=checked, description="Checks of the night")
 
 
 def _report(summary: dict[str, Any]) -> str:

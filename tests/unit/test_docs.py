@@ -43,3 +43,8 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     text = (PROJECT / page).read_text()
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert ((PROJECT / page).parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_help_of_sql_names_every_table() -> None:
+    (callback,) = [c.callback for c in app.registered_commands if c.callback.__name__ == "sql"]
+    assert [name for name in TABLES if name not in callback.__doc__] == []

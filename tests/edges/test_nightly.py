@@ -1,0 +1,113 @@
+"""The flow's order and retries, under real Prefect, with a night that fails on purpose."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from flows import nightly as edge
+from platemill.errors import (
+    CheckFailed,
+    GenerationConflict,
+    PlatemillError,
+    ServerUnavailable,
+)
+
+STAGES = ["recognise", "facts", "tiles", "checks", "features", "publish"]
+
+
+class FailingNight:
+    """A night that does nothing but note its stages, and fails where it is told to."""
+
+    def __init__(self, failures: dict[str, list[PlatemillError]]) -> None:
+        self.failures = failures
+        self.called: list[str] = []
+        self.run_id = "r1"
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        answers = {
+            "inventory": SimpleNamespace(seen=3),
+            "plan": 3,
+            "has_work": True,
+            "facts": [],
+            "checks": [{"check": "conservation", "failed": 0}],
+            "publish": 7,
+            "finish": {"run_id": "r1", "generation": 7, "seconds": {"total": 1.0}},
+        }
+
+        def stage(*_: object) -> Any:
+            self.called.append(name)
+            if self.failures.get(name):
+                raise self.failures[name].pop(0)
+            return answers.get(name, {})
+
+        return stage
+
+    @contextlib.contextmanager
+    def publishing(self) -> Iterator[None]:
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[FailingNight], Any]:
+    for name in ("recognise", "merge_facts", "publish"):
+        quick = getattr(edge, name).with_options(retry_delay_seconds=0)
+        monkeypatch.setattr(edge, name, quick)
+
+    def run_flow(night: FailingNight) -> Any:
+        monkeypatch.setattr(edge.Night, "new", lambda *_: night)
+        return edge.nightly(home=str(tmp_path), archives=["/somewhere"])
+
+    return run_flow
+
+
+def stages(night: FailingNight) -> list[str]:
+    return [name for name in night.called if name in STAGES]
+
+
+def test_stages_run_in_order(run: Callable[[FailingNight], Any]) -> None:
+    night = FailingNight({})
+    assert run(night)["generation"] == 7
+    assert stages(night) == STAGES
+
+
+def test_a_server_that_does_not_answer_is_asked_again(run: Callable[[FailingNight], Any]) -> None:
+    night = FailingNight({"recognise": [ServerUnavailable("once"), ServerUnavailable("twice")]})
+    run(night)
+    assert stages(night) == ["recognise", "recognise", *STAGES]
+
+
+def test_a_failed_check_stops_before_publishing(run: Callable[[FailingNight], Any]) -> None:
+    night = FailingNight({"checks": [CheckFailed("conservation")]})
+    with pytest.raises(CheckFailed, match="conservation"):
+        run(night)
+    assert stages(night) == STAGES[: STAGES.index("checks") + 1]
+
+
+def test_a_lost_publication_begins_again_from_the_facts(
+    run: Callable[[FailingNight], Any],
+) -> None:
+    night = FailingNight({"publish": [GenerationConflict("another run was first")]})
+    run(night)
+    assert stages(night) == [*STAGES, *STAGES[STAGES.index("facts") :]]
+
+
+def test_a_publication_that_is_always_lost_ends_retryable(
+    run: Callable[[FailingNight], Any],
+) -> None:
+    night = FailingNight({"publish": [GenerationConflict("again")] * 9})
+    with pytest.raises(GenerationConflict):
+        run(night)
+    assert night.called.count("publish") == 3
