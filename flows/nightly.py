@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ from platemill.errors import GenerationConflict, PlatemillError, RetryableError,
 from platemill.launch.night import new_run_id
 from platemill.launch.progress import StageProgress
 from platemill.launch.stages import Night
+from platemill.processes import end_with_parent
 from platemill.settings import load_settings
 
 __all__ = ["nightly"]
@@ -165,7 +167,12 @@ def main() -> int:
     """Run a prepared night; the exit code and ``error.json`` say how it ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run-id", required=True, help="a run prepared by `platemill run`")
-    run_id = parser.parse_args().run_id
+    parser.add_argument("--parent", type=int, help="process to end with")
+    arguments = parser.parse_args()
+    if arguments.parent is not None:
+        # Whoever asked for the night may be killed; nothing of it shall go on unseen.
+        end_with_parent(signal.SIGTERM, arguments.parent)
+    run_id = arguments.run_id
     folder = load_settings().runs / run_id
     try:
         nightly(run_id=run_id)

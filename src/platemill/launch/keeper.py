@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import os
 import select
 import shutil
@@ -26,13 +25,13 @@ from typing import Any
 
 import psutil
 
+from platemill.processes import adopt_orphans, end_with_parent
+
 __all__ = ["COMMAND_ENDED", "end_processes", "without_client_server"]
 
 # The keeper's exit code when the command ended although nobody had asked for it.
 COMMAND_ENDED = 3
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _GRACE_SECONDS = 10.0
 
 
@@ -62,11 +61,6 @@ def end_processes(
         time.sleep(0.05)
 
 
-def _prctl(option: int, value: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
-
-
 def _reap() -> dict[int, int]:
     """Collect the children that ended: process id → wait status."""
     ended = {}
@@ -83,7 +77,7 @@ def _save_logs(folder: Path, logs: Path) -> None:
 
 
 def _keep(command: list[str], folder: Path, logs: Path, grace_seconds: float) -> int:
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     parent = os.getppid()
     asked: list[int] = []
 
@@ -99,7 +93,7 @@ def _keep(command: list[str], folder: Path, logs: Path, grace_seconds: float) ->
             stdout=log,
             stderr=subprocess.STDOUT,
             # Should the keeper itself be killed, the command is told to end.
-            preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),
+            preexec_fn=lambda: end_with_parent(signal.SIGTERM),
         )
     code = 0
     while not asked:

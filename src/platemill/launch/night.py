@@ -91,6 +91,7 @@ def flow_environment(settings: Settings) -> dict[str, str]:
 
 def _run_flow(settings: Settings, night: Night) -> None:
     command = [sys.executable, "-m", FLOW, "--run-id", night.run_id]
+    command += ["--parent", str(os.getpid())]
     # The flow's stdout joins our stderr: stdout is for the answer alone.
     process = subprocess.Popen(
         command,
@@ -120,7 +121,8 @@ def _failure(folder: Path, code: int) -> PlatemillError:
     path = folder / "error.json"
     if path.exists():
         return error_from_record(json.loads(path.read_text()))
+    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     return RetryableError(
-        f"the flow ended with exit code {code} and no word of why; its log is in {folder}. "
-        "Run again: what was recognised is kept"
+        f"the night was ended {how}; what it left is in {folder}. Run again: what was recognised "
+        "is kept"
     )

@@ -14,7 +14,6 @@ once. SPEC is a JSON object with the fields of `Spec`. Standard library only.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import select
@@ -25,6 +24,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from platemill.processes import adopt_orphans, end_with_parent
 from platemill.serving import regions
 
 __all__ = ["READY", "Spec", "launch", "main"]
@@ -34,9 +34,6 @@ READY = signal.SIGUSR1
 
 PARENT = "the process that started it ended"
 SIGNAL = "it was told to stop"
-
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -75,13 +72,9 @@ def launch(spec: Spec) -> int:
     return int(done.stdout)
 
 
-def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
-
-
 def _start(spec: Spec, log: int) -> subprocess.Popen[bytes]:
     def die_with_supervisor() -> None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent(signal.SIGKILL)
 
     return subprocess.Popen(
         spec.command,
@@ -156,7 +149,7 @@ def _end_group(server: subprocess.Popen[bytes], grace_seconds: float) -> None:
 
 
 def _supervise(spec: Spec) -> None:
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     log = os.open(spec.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     for stream in (1, 2):
         os.dup2(log, stream)
