@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platemill.errors import InferenceFailed, ServerUnavailable
-from platemill.serving.contracts import PLATE_RECOGNITION
+from platemill.serving.contracts import CONTRACTS, PLATE_RECOGNITION
 from platemill.serving.frames import LARGEST_BYTES, Slot
 from platemill.serving.reading import PlateReading
 
@@ -24,6 +24,7 @@ _LOGGER = logging.getLogger(__name__)
 _UNAVAILABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED")
 # A model's process is gone for good: no later image fares better, so none is to blame.
 _STUB_ENDED = "Stub process"
+_HEALTH_SECONDS = 10.0
 _INPUT = PLATE_RECOGNITION.inputs[0]
 
 
@@ -146,7 +147,11 @@ class PlateClient:
                 PLATE_RECOGNITION.name, [given], client_timeout=self._seconds
             )
         except InferenceServerException as error:
-            if _status(error) in _UNAVAILABLE or _STUB_ENDED in str(error.message()):
+            if (
+                _status(error) in _UNAVAILABLE
+                or _STUB_ENDED in str(error.message())
+                or not self._is_well()
+            ):
                 raise self._unavailable(error) from None
             raise InferenceFailed(
                 f"{PLATE_RECOGNITION.name} failed on an image of {list(image.shape)}: "
@@ -162,6 +167,18 @@ class PlateClient:
             confidences=confidences[:, 0],
             detection_scores=scores[:, 0],
         )
+
+    def _is_well(self) -> bool:
+        """Whether every model is ready. A server that is ending fails images that are good."""
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            return all(
+                self._client.is_model_ready(name, client_timeout=_HEALTH_SECONDS)
+                for name in CONTRACTS
+            )
+        except InferenceServerException:
+            return False
 
     def _unavailable(self, error: Any) -> ServerUnavailable:
         return ServerUnavailable(

@@ -31,6 +31,7 @@ class Server:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.unready: str | None = None
         self.refuses_regions = False
         self.forgets_regions = False
         self.regions: dict[str, int] = {}
@@ -55,6 +56,9 @@ class Server:
 
     def unregister_system_shared_memory(self, name: str) -> None:
         del self.regions[name]
+
+    def is_model_ready(self, name: str, client_timeout: float) -> bool:
+        return name != self.unready
 
     def close(self) -> None:
         pass
@@ -161,6 +165,15 @@ def test_a_model_whose_process_is_gone_is_not_the_image_s_fault(server: Server) 
 def test_an_error_of_a_model_is_one_image_s_failure(server: Server) -> None:
     server.error = InferenceServerException("yolo: no", status="StatusCode.INTERNAL")
     with client_of(server) as client, pytest.raises(InferenceFailed, match=r"\[20, 30, 3\].*yolo"):
+        client(IMAGE)
+
+
+@pytest.mark.parametrize("model", ["plate_recognition", "yolo", "stn", "lprnet"])
+def test_a_server_that_is_ending_is_not_the_image_s_fault(server: Server, model: str) -> None:
+    message = f"Request for unknown model: '{model}' has no available versions"
+    server.error = InferenceServerException(message, status="StatusCode.NOT_FOUND")
+    server.unready = model
+    with client_of(server) as client, pytest.raises(ServerUnavailable, match="no available"):
         client(IMAGE)
 
 
