@@ -21,7 +21,6 @@ _PREFIX = "PLATEMILL_"
 # What a process that runs Prefect, Ray or Feast is started with: no telemetry, loopback only.
 QUIET_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
-    "FEAST_USAGE": "False",
     # OpenCV prints a line for each image it cannot decode; ours is a row with a reason.
     "OPENCV_LOG_LEVEL": "SILENT",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
