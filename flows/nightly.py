@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import json
 import signal
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
+from platemill.documents import write_json
 from platemill.errors import GenerationConflict, PlatemillError, RetryableError, error_record
 from platemill.launch.night import new_run_id
 from platemill.launch.progress import StageProgress
@@ -177,7 +177,7 @@ def main() -> int:
     try:
         nightly(run_id=run_id)
     except PlatemillError as error:
-        (folder / "error.json").write_text(json.dumps(error_record(error)))
+        write_json(folder / "error.json", error_record(error))
         return error.exit_code
     return 0
 

@@ -127,19 +127,25 @@ _IMAGE_ID = Column(
 _CAPTURED = Column("captured_at", TIMESTAMP, "when the image was taken", "UTC")
 _DAY = Column("day", DATE, "the UTC day of captured_at")
 _PROCESSED = Column("processed_at", TIMESTAMP, "when the row was made", "UTC")
+_URI = Column("uri", TEXT, "where the image lies: file:///…, tar://member::file:///…, zip://…")
+_BYTE_SIZE = Column("byte_size", COUNT, "size of the encoded image", "bytes")
+_MODIFIED = Column("modified_at", TIMESTAMP, "the file's modification time", "UTC")
+_TIME_SOURCE = Column(
+    "time_source", TEXT, "what camera and time came from: layout, index, exif or file"
+)
 
 INVENTORY = Table(
     "inventory",
     "what the archives held when they were last looked at; compared with, not asked by SQL",
     (
-        Column("uri", TEXT, "where the image lies: file:///…, tar://member::file:///…, zip://…"),
+        _URI,
         _IMAGE_ID,
         _CAMERA,
         _CAPTURED,
         _DAY,
-        Column("byte_size", COUNT, "size of the encoded image", "bytes"),
-        Column("modified_at", TIMESTAMP, "the file's modification time", "UTC"),
-        Column("time_source", TEXT, "what camera and time came from: layout, index, exif or file"),
+        _BYTE_SIZE,
+        _MODIFIED,
+        _TIME_SOURCE,
         Column("offset", COUNT, "where a tar's or zip's member starts", "bytes", nullable=True),
         Column(
             "archive_stamp",
@@ -158,20 +164,20 @@ IMAGES = Table(
     "images",
     "a row for every image ever seen, whatever became of it",
     (
-        Column("uri", TEXT, "where the image lies: file:///…, tar://member::file:///…, zip://…"),
+        _URI,
         _IMAGE_ID,
         _CAMERA,
         _CAPTURED,
         _DAY,
-        Column("byte_size", COUNT, "size of the encoded image", "bytes"),
+        _BYTE_SIZE,
         Column("width", pa.int32(), "width as it is shown", "pixels", nullable=True),
         Column("height", pa.int32(), "height as it is shown", "pixels", nullable=True),
         Column("status", TEXT, "recognised, no_plate or quarantined"),
         Column("reason", TEXT, "why an image is quarantined, a short stable word", nullable=True),
         Column("detail", TEXT, "why an image is quarantined, for people", nullable=True),
         Column("plates", pa.int32(), "plates seen: this image's rows in recognitions", "count"),
-        Column("time_source", TEXT, "what camera and time came from: layout, index, exif or file"),
-        Column("modified_at", TIMESTAMP, "the file's modification time", "UTC"),
+        _TIME_SOURCE,
+        _MODIFIED,
         _PIPELINE,
         Column("run_id", TEXT, "the run that made the row"),
         _PROCESSED,

@@ -27,6 +27,7 @@ from platemill.archive.rows import Rows
 from platemill.archive.scan import Scan, Scanner
 from platemill.archive.sources import open_sources
 from platemill.archive.times import capture_time, utc_day
+from platemill.documents import write_json
 from platemill.schema import TimeSource
 
 __all__ = ["INVENTORY_SCHEMA", "Inventory", "Progress", "take_inventory"]
@@ -65,9 +66,7 @@ class Inventory:
         """Write ``inventory.parquet``, then ``inventory.json``, by which it is complete."""
         pq.write_table(self.table, folder / "inventory.parquet", compression="zstd")
         counts = {name: getattr(self, name) for name in self.__slots__ if name != "table"}
-        partial = folder / "inventory.json.partial"
-        partial.write_text(json.dumps(counts))
-        partial.replace(folder / "inventory.json")
+        write_json(folder / "inventory.json", counts)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

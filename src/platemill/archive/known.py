@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from platemill.errors import ConfigurationError
 from platemill.schema import INVENTORY
 
-__all__ = ["INVENTORY_SCHEMA", "Known", "containers_of"]
+__all__ = ["INVENTORY_SCHEMA", "Known", "containers_of", "of_days"]
 
 INVENTORY_SCHEMA: Final = INVENTORY.arrow
 
@@ -27,6 +28,13 @@ INVENTORY_SCHEMA: Final = INVENTORY.arrow
 def containers_of(uris: Any) -> Any:
     """The URI of the file that each image lies in: its own, or its tar's or zip's."""
     return pc.replace_substring_regex(uris, r"^(?:tar|zip)://[^:]*::", "")
+
+
+def of_days(images: pa.Table, days: frozenset[date] | None) -> pa.Table:
+    """The rows of a table with a ``day`` that are of these UTC days; all of them for None."""
+    if days is None:
+        return images
+    return images.filter(pc.is_in(images["day"], value_set=pa.array(sorted(days), pa.date32())))
 
 
 @dataclass(frozen=True, slots=True)

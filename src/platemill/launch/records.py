@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from platemill.documents import write_json
 from platemill.errors import PlatemillError, RetryableError, error_from_record, error_record
 
 __all__ = [
@@ -44,7 +44,8 @@ def clear_records(folder: Path) -> None:
 
 def write_progress(folder: Path, progress: JobProgress) -> None:
     """Replace the progress file in one step; a reader never sees half of it."""
-    _replace(folder / _PROGRESS, json.dumps(asdict(progress)))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / _PROGRESS, asdict(progress))
 
 
 def read_progress(folder: Path) -> JobProgress | None:
@@ -62,7 +63,8 @@ def write_exit(folder: Path, error: BaseException | None) -> None:
     else:
         retryable = isinstance(error, RetryableError)
         record = {"ok": False, "retryable": retryable, **error_record(error)}
-    _replace(folder / _EXIT, json.dumps(record))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / _EXIT, record)
 
 
 def read_exit(folder: Path) -> tuple[bool, PlatemillError | None]:
@@ -72,10 +74,3 @@ def read_exit(folder: Path) -> tuple[bool, PlatemillError | None]:
     except FileNotFoundError:
         return False, None
     return True, None if record["ok"] else error_from_record(record)
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from platemill.archive.inventory import Inventory, take_inventory
+from platemill.archive.known import of_days
+from platemill.documents import write_json
 from platemill.errors import ShardsIncomplete
 from platemill.features.online import finish_online, stage_online
 from platemill.lake import Lake, ShardRecord
@@ -33,6 +33,7 @@ __all__ = ["Night", "Request"]
 
 _REQUEST = "request.json"
 _SUMMARY = "summary.json"
+_SECONDS = "seconds.json"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Request:
             "layout": self.layout,
             "started_at": self.started_at.isoformat(),
         }
-        (folder / _REQUEST).write_text(json.dumps(document, indent=1))
+        write_json(folder / _REQUEST, document)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -81,6 +82,7 @@ class Night:
         self._settings = settings
         self._request = request
         self._lake = Lake(settings.lake)
+        self._inventory: Inventory | None = None
         self._draft: Draft | None = None
         self.run_id = request.run_id
         self.folder = settings.runs / request.run_id
@@ -112,8 +114,11 @@ class Night:
 
     def inventory(self, progress: Callable[[int], None] | None = None) -> Inventory:
         """Find what the archives hold; a run looks once and keeps the answer in its folder."""
+        if self._inventory is not None:
+            return self._inventory
         if (self.folder / "inventory.json").exists():
-            return Inventory.load(self.folder)
+            self._inventory = Inventory.load(self.folder)
+            return self._inventory
         with self._timed("inventory"):
             found = take_inventory(
                 self._request.archives,
@@ -125,6 +130,7 @@ class Night:
             )
             self._lake.save_inventory(found.table)
             found.save(self.folder)
+        self._inventory = found
         return found
 
     def plan(self) -> int:
@@ -140,11 +146,11 @@ class Night:
                     days=self._request.days,
                 )
                 made.save(self.folder)
-        return int(self._plan().table.num_rows)
+        return int(self._plan.table.num_rows)
 
     def has_work(self) -> bool:
         """Whether there is an image to recognise, or another version's rows to publish."""
-        plan = self._plan()
+        plan = self._plan
         current = self._lake.current()
         stale = current is not None and current.pipeline_version != plan.pipeline_version
         return bool(plan.table.num_rows) or stale
@@ -162,15 +168,11 @@ class Night:
             ServerUnavailable: Ray or Triton does not answer.
             ShardsIncomplete: the job ended before every shard was recorded.
         """
-        plan = self._plan()
+        plan = self._plan
         with self._timed("recognise"):
             if any(self._lake.shard(shard.key) is None for shard in plan.shards):
                 run_recognition(self._settings, self.run_id, progress)
-        counts = dict.fromkeys((status.value for status in ImageStatus), 0)
-        for record in self._records():
-            for status, count in record.counts.items():
-                counts[status] += count
-        return counts
+        return _by_status(self._records())
 
     @contextmanager
     def publishing(self) -> Iterator[None]:
@@ -185,7 +187,7 @@ class Night:
                 self._settings,
                 self._records(),
                 run_id=self.run_id,
-                pipeline_version=self._plan().pipeline_version,
+                pipeline_version=self._plan.pipeline_version,
             )
         return sorted(self._draft.days)
 
@@ -202,10 +204,7 @@ class Night:
             CheckFailed: a blocking check failed; nothing is published.
         """
         with self._timed("checks"):
-            inventory = self.inventory().table
-            if self._request.days is not None:
-                wanted = pa.array(sorted(self._request.days), pa.date32())
-                inventory = inventory.filter(pc.is_in(inventory["day"], value_set=wanted))
+            inventory = of_days(self.inventory().table, self._request.days)
             results = run_checks(self._settings, self._drafted(), inventory=inventory)
         rows: list[dict[str, Any]] = results.to_pylist()
         return rows
@@ -226,12 +225,8 @@ class Night:
     def finish(self) -> dict[str, Any]:
         """Sum the night up, in its folder and as a value."""
         inventory = self.inventory()
-        plan = self._plan()
-        records = self._records() if plan.shards else []
-        counts = {
-            status.value: sum(record.counts.get(status.value, 0) for record in records)
-            for status in ImageStatus
-        }
+        plan = self._plan
+        records = self._records()
         seconds = self._seconds()
         busy = seconds.get("recognise", 0.0)
         current = self._lake.current()
@@ -240,15 +235,12 @@ class Night:
             "generation": current.number if current else None,
             "images_seen": inventory.seen,
             "images_new": plan.table.num_rows,
-            **counts,
+            **_by_status(records),
             "plates": sum(record.plates for record in records),
             "images_per_second": round(plan.table.num_rows / busy, 2) if busy else 0.0,
             "seconds": {**seconds, "total": round(self._elapsed(), 3)},
         }
-        path = self.folder / _SUMMARY
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(summary, indent=1))
-        partial.replace(path)
+        write_json(self.folder / _SUMMARY, summary)
         if not plan.shards:
             # A night with nothing new leaves its summary alone, however large the archive is.
             for name in ("inventory.parquet", "plan.parquet"):
@@ -260,11 +252,12 @@ class Night:
         read: dict[str, Any] = json.loads((self.folder / _SUMMARY).read_text())
         return read
 
+    @cached_property
     def _plan(self) -> Plan:
         return Plan.load(self.folder)
 
     def _records(self) -> list[ShardRecord]:
-        records = [(shard.key, self._lake.shard(shard.key)) for shard in self._plan().shards]
+        records = [(shard.key, self._lake.shard(shard.key)) for shard in self._plan.shards]
         missing = [key for key, record in records if record is None]
         if missing:
             raise ShardsIncomplete(
@@ -282,7 +275,7 @@ class Night:
         return (dt.datetime.now(dt.UTC) - self._request.started_at).total_seconds()
 
     def _seconds(self) -> dict[str, float]:
-        path = self.folder / "seconds.json"
+        path = self.folder / _SECONDS
         read: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
         return read
 
@@ -294,5 +287,12 @@ class Night:
         finally:
             seconds = self._seconds()
             spent = seconds.get(stage, 0.0) + time.monotonic() - start
-            path = self.folder / "seconds.json"
-            path.write_text(json.dumps({**seconds, stage: round(spent, 3)}, indent=1))
+            write_json(self.folder / _SECONDS, {**seconds, stage: round(spent, 3)})
+
+
+def _by_status(records: Sequence[ShardRecord]) -> dict[str, int]:
+    """Images of some shards by their status."""
+    return {
+        status.value: sum(record.counts.get(status.value, 0) for record in records)
+        for status in ImageStatus
+    }

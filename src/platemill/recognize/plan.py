@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from platemill.archive.known import INVENTORY_SCHEMA, containers_of
+from platemill.archive.known import INVENTORY_SCHEMA, containers_of, of_days
+from platemill.documents import write_json
 from platemill.errors import ConfigurationError
 from platemill.schema import SCHEMA_VERSION
 
@@ -124,9 +125,7 @@ class Plan:
                 for shard in self.shards
             ],
         }
-        partial = folder / "plan.json.partial"
-        partial.write_text(json.dumps(document))
-        partial.replace(folder / "plan.json")
+        write_json(folder / "plan.json", document)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -174,9 +173,7 @@ def make_plan(
         shard_images: most images in a shard; shards have about half to two thirds of it.
         days: only images of these UTC days; None: of all.
     """
-    waiting = inventory
-    if days is not None:
-        waiting = waiting.filter(pc.is_in(waiting["day"], value_set=pa.array(sorted(days))))
+    waiting = of_days(inventory, days)
     waiting = waiting.filter(pa.array(~_is_done(waiting, done)))
     waiting = _in_order(waiting)
     cuts = _cuts(waiting, shard_images)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from platemill.documents import write_json
 from platemill.errors import ConfigurationError, PlatemillError, ServerUnavailable
 from platemill.serving import regions
 from platemill.serving.environment import TritonEnvironment, require
@@ -227,10 +228,7 @@ class EmbeddedTriton:
         server = RunningServer(
             token, f"127.0.0.1:{http}", f"127.0.0.1:{grpc}", supervisor, str(self.log)
         )
-        state = self._workdir / _STATE
-        draft = state.with_suffix(".tmp")
-        draft.write_text(json.dumps(asdict(server)))
-        draft.replace(state)
+        write_json(self._workdir / _STATE, asdict(server))
         return server
 
     def _wait_until_ready(self, wanted: set[str], deadline: float) -> None:
