@@ -60,17 +60,19 @@ class TritonNode:
 
     def address(self) -> str:
         """Start the server unless it runs and is well; return its gRPC address."""
-        from platemill.serving.embedded import EmbeddedTriton
+        from platemill.serving.embedded import BACKENDS, EmbeddedTriton
+        from platemill.serving.repository import repository_of
 
         if self._server is not None and not _answers(self._server.grpc):
             self.stop()
         if self._server is None:
             settings = self._settings
             server = EmbeddedTriton(
-                settings.models,
+                repository_of(settings),
                 settings.triton_interpreter,
                 self._workdir,
                 settings.triton_start_seconds,
+                backends=settings.project / BACKENDS,
             )
             server.start()
             self._server = server

@@ -49,7 +49,13 @@ class Settings(BaseSettings):
         None, description="Python of Triton's environment; default: PROJECT/.venv-triton/bin/python"
     )
     triton_models: Path | None = Field(
-        None, description="model repository; default: PROJECT/model_repository"
+        None,
+        description="model repository that profiles start from; default: PROJECT/model_repository",
+    )
+    profile: Path | None = Field(
+        None,
+        description="file that says which networks and plate format to use (docs/profiles.md); "
+        "default: the project's own",
     )
     triton_address: str | None = Field(
         None,
@@ -118,7 +124,7 @@ class Settings(BaseSettings):
 
     @property
     def models(self) -> Path:
-        """Triton's model repository."""
+        """The model repository of the project's own networks."""
         return self.triton_models or self.project / "model_repository"
 
     @property
@@ -152,8 +158,10 @@ def load_settings(**given: object) -> Settings:
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
         )
         raise ConfigurationError(f"wrong settings: {problems}") from None
-    home = settings.home.expanduser().resolve()
-    return settings.model_copy(update={"home": home})
+    paths = {"home": settings.home.expanduser().resolve()}
+    if settings.profile is not None:
+        paths["profile"] = settings.profile.expanduser().resolve()
+    return settings.model_copy(update=paths)
 
 
 def settings_page() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -183,38 +182,6 @@ def test_an_image_of_no_pixels_is_an_error_not_an_empty_answer(plain: Plain) -> 
 
     with pytest.raises(InferenceServerException, match="at least one pixel"):
         plain.recognise(np.zeros((0, 0, 3), np.uint8))
-
-
-def test_a_row_s_answer_does_not_depend_on_its_batch(triton: EmbeddedTriton) -> None:
-    client = Plain("grpc", triton)
-    crops = np.random.default_rng(5).uniform(-1, 1, (32, 3, 24, 94)).astype(np.float32)
-    for model in ("stn", "lprnet"):
-        together = client.ask(model, crops, "FP32")["output__0"]
-        for rows in (1, 3):
-            alone = [
-                client.ask(model, crops[start : start + rows], "FP32")["output__0"]
-                for start in range(0, 32, rows)
-            ]
-            assert np.array_equal(np.concatenate(alone), together), "to the last bit"
-    client.client.close()
-
-
-def test_concurrent_requests_are_answered_as_single_ones(triton: EmbeddedTriton) -> None:
-    images = [street_with(PLATES[:count], seed=count)[0] for count in (0, 1, 2, 3)]
-    images += [image[::2, ::2].copy() for image in images]
-    with PlateClient(triton.grpc, slots=6) as client, ThreadPoolExecutor(6) as pool:
-        single = [client(image) for image in images]
-        many = list(pool.map(client, images * 4))
-    assert sum(len(reading) for reading in single) > 6
-    for index, reading in enumerate(many):
-        assert_same(reading, single[index % len(images)])
-
-
-def assert_same(one: Any, other: Any) -> None:
-    assert one.texts == other.texts
-    assert one.raw_texts == other.raw_texts
-    for field in ("boxes", "confidences", "detection_scores"):
-        assert np.array_equal(getattr(one, field), getattr(other, field)), field
 
 
 @pytest.mark.parametrize("slots", [0, 2], ids=["plain tensors", "shared memory"])

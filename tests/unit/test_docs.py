@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,27 @@ import pytest
 from platemill.cli import app
 from platemill.schema import TABLES
 from platemill.settings import settings_page
+from platemill.vision.plates import KINDS
+from platemill.vision.profile import BUILT_IN, Profile
+from platemill.vision.profile_file import profile_text
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
 def test_the_settings_page_is_up_to_date() -> None:
     assert (PROJECT / "docs" / "settings.md").read_text() == settings_page()
+
+
+def test_the_profile_page_is_up_to_date_and_its_examples_are_profiles() -> None:
+    shown = (PROJECT / "docs" / "profile.toml").read_text()
+    assert shown == profile_text(BUILT_IN, explained=True)
+    page = (PROJECT / "docs" / "profiles.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(examples) >= 5
+    for example in examples:
+        Profile.model_validate(tomllib.loads(example))
+    for kind in KINDS:
+        assert f"`{kind.name}`" in page
 
 
 def test_the_readme_names_every_command() -> None:

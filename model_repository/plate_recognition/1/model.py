@@ -1,14 +1,22 @@
 """Reads the plates of an image: business-logic scripting over ``yolo``, ``stn`` and ``lprnet``."""
 
+from pathlib import Path
+
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from platemill.serving.contracts import MAX_ROWS
+from platemill.vision.confirm import confirmed
 from platemill.vision.ctc import decode
+from platemill.vision.profile_file import served_profile
 
 
 class TritonPythonModel:
     """An image in; boxes, texts and scores out, a row for every plate, none without a plate."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Learn what the reader's classes mean and which texts are published."""
+        self.profile = served_profile(Path(args["model_repository"]) / args["model_version"])
 
     def execute(self, requests: list) -> list:
         """Answer each request by itself."""
@@ -19,20 +27,25 @@ class TritonPythonModel:
         # The tensor is passed on as it lies in shared memory, without a copy.
         image = pb_utils.get_input_tensor_by_name(request, "input__0")
         try:
-            crops, boxes, scores = ask("yolo", image, ["output__0", "output__1", "output__2"])
+            crops, boxes, scores = ask(
+                "yolo", image, ["output__0", "output__1", "output__2"], {"weakest": True}
+            )
             logits = [
                 self.read(crops[start : start + MAX_ROWS])
                 for start in range(0, len(crops), MAX_ROWS)
             ]
         except ModelFailedError as failure:
             return pb_utils.InferenceResponse(error=failure.error)
-        readings = decode(np.concatenate(logits)) if logits else []
+        reader, grammar = self.profile.reader, self.profile.grammar
+        found = decode(np.concatenate(logits), reader, grammar) if logits else []
+        kept = confirmed(scores[:, 0], found, self.profile.detector)
+        readings = [reading for reading, is_plate in zip(found, kept, strict=True) if is_plate]
         outputs = {
-            "coordinates": boxes,
+            "coordinates": boxes[kept],
             "texts": column([r.plate.encode() for r in readings], np.object_),
             "raw_texts": column([r.raw_text.encode() for r in readings], np.object_),
             "confidences": column([r.confidence for r in readings], np.float32),
-            "detection_scores": scores,
+            "detection_scores": scores[kept],
         }
         # A tensor that is not contiguous would arrive empty, without an error.
         return pb_utils.InferenceResponse(
@@ -40,7 +53,7 @@ class TritonPythonModel:
         )
 
     def read(self, crops: np.ndarray) -> np.ndarray:
-        """Straighten and read at most 32 crops: float32 [N, 3, 24, 94] to logits [N, 23, 18]."""
+        """Straighten and read at most 32 crops: float32 [N, 3, h, w] to logits [N, classes, T]."""
         (straight,) = ask("stn", pb_utils.Tensor("input__0", crops), ["output__0"])
         (logits,) = ask("lprnet", pb_utils.Tensor("input__0", straight), ["output__0"])
         return logits
@@ -54,12 +67,15 @@ class ModelFailedError(Exception):
         self.error = error
 
 
-def ask(model: str, tensor: object, outputs: list[str]) -> list[np.ndarray]:
+def ask(
+    model: str, tensor: object, outputs: list[str], parameters: dict[str, bool] | None = None
+) -> list[np.ndarray]:
     """Ask another model of this server; the outputs in the order they are named."""
     response = pb_utils.InferenceRequest(
         model_name=model,
         requested_output_names=outputs,
         inputs=[tensor],
+        parameters=parameters or {},
         preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
     ).exec()
     if response.has_error():

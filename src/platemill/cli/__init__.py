@@ -1,4 +1,4 @@
-"""The command line: ``platemill run|sql|lookup|status|triton|doctor|demo``.
+"""The command line: ``platemill run|sql|lookup|status|triton|profile|doctor|demo|evaluate|train``.
 
 Exit codes: 0 done, 2 wrong usage or configuration, 3 a check failed and nothing was published,
 4 a retryable failure. ``--json`` prints one JSON object on stdout and nothing else there; progress
@@ -13,11 +13,14 @@ import typer
 
 from platemill.cli.demo import demo
 from platemill.cli.doctor import doctor
+from platemill.cli.evaluate import evaluate
 from platemill.cli.lookup import lookup
 from platemill.cli.output import stderr
+from platemill.cli.profile import profile_app
 from platemill.cli.run import run
 from platemill.cli.sql import sql
 from platemill.cli.status import status
+from platemill.cli.train import train_app
 from platemill.cli.triton import triton_app
 from platemill.errors import PlatemillError
 
@@ -38,8 +41,11 @@ app.command()(sql)
 app.command()(lookup)
 app.command()(status)
 app.add_typer(triton_app, name="triton")
+app.add_typer(profile_app, name="profile")
 app.command()(doctor)
 app.command()(demo)
+app.command()(evaluate)
+app.add_typer(train_app, name="train")
 
 
 def main() -> None:

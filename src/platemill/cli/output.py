@@ -7,6 +7,7 @@ import decimal
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -14,7 +15,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["HomeOption", "JsonOption", "print_json", "print_table", "stderr", "stdout"]
+__all__ = [
+    "HomeOption",
+    "JsonOption",
+    "ProfileOption",
+    "print_json",
+    "print_table",
+    "stderr",
+    "stdout",
+]
 
 stdout = Console()
 stderr = Console(stderr=True)
@@ -22,6 +31,10 @@ stderr = Console(stderr=True)
 HomeOption = Annotated[
     str,
     typer.Option("--home", envvar="PLATEMILL_HOME", help="Folder that holds all that is written."),
+]
+ProfileOption = Annotated[
+    Path | None,
+    typer.Option("--profile", help="Networks and plate format of your own: docs/profiles.md."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 

@@ -8,7 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from platemill.cli.output import HomeOption, JsonOption, print_json, print_table, stderr, stdout
+from platemill.cli.output import (
+    HomeOption,
+    JsonOption,
+    ProfileOption,
+    print_json,
+    print_table,
+    stderr,
+    stdout,
+)
 from platemill.errors import ConfigurationError
 from platemill.settings import load_settings
 
@@ -38,6 +46,7 @@ def run(
             "'{camera}/{captured_at:%Y/%m/%d/%H%M%S}.jpg' say."
         ),
     ] = None,
+    profile: ProfileOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run one night: find what is new, recognise it, grind the tiles, check, publish.
@@ -49,7 +58,7 @@ def run(
     """
     from platemill.launch.night import run_night
 
-    settings = load_settings(home=home, layout=layout)
+    settings = load_settings(home=home, layout=layout, profile=profile)
     summary = run_night(settings, archive, _days(day), console=stderr)
     if json:
         print_json(summary)

@@ -11,9 +11,18 @@ from typing import Annotated, Any
 
 import typer
 
-from platemill.cli.output import HomeOption, JsonOption, print_json, print_table, stderr, stdout
-from platemill.errors import RetryableError, ServerUnavailable
+from platemill.cli.output import (
+    HomeOption,
+    JsonOption,
+    ProfileOption,
+    print_json,
+    print_table,
+    stderr,
+    stdout,
+)
+from platemill.errors import ConfigurationError, RetryableError, ServerUnavailable
 from platemill.serving.embedded import BACKENDS, EmbeddedTriton, RunningServer, running_server
+from platemill.serving.repository import repository_of
 from platemill.settings import Settings, load_settings
 
 __all__ = ["triton_app"]
@@ -25,26 +34,34 @@ triton_app = typer.Typer(
 
 ThreadsOption = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="Threads of each model; default: all cores, up to four."),
+    typer.Option(
+        "--threads", min=1, help="Threads of each model; default: half of the cores, up to four."
+    ),
 ]
 
 
 @triton_app.command()
-def up(home: HomeOption, json: JsonOption = False, threads: ThreadsOption = None) -> None:
+def up(
+    home: HomeOption,
+    profile: ProfileOption = None,
+    json: JsonOption = False,
+    threads: ThreadsOption = None,
+) -> None:
     """Start the server and wait until every model is ready; fine if it runs already.
 
     It stays until `platemill triton down`. Its addresses are printed; its log is in HOME/triton.
 
         platemill triton up --home ./home
     """
-    settings = load_settings(home=home)
+    settings = load_settings(home=home, profile=profile)
     folder = _folder(settings)
+    models = repository_of(settings)
     with _one_at_a_time(folder):
         server = running_server(folder)
         if server is None:
             stderr.print("starting Triton; this takes some seconds")
             triton = EmbeddedTriton(
-                settings.models,
+                models,
                 settings.triton_interpreter,
                 folder,
                 settings.triton_start_seconds,
@@ -54,6 +71,11 @@ def up(home: HomeOption, json: JsonOption = False, threads: ThreadsOption = None
             )
             triton.start()
             server = triton.server
+        elif server.models_folder != str(models.absolute()):
+            raise ConfigurationError(
+                f"the server that runs already serves {server.models_folder}, not {models}: end it "
+                f"with `platemill triton down --home {folder.parent}`"
+            )
     _show(server, json)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from platemill.lake import Lake
+from platemill.serving.repository import repository_of
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
 from platemill.warehouse.query import run_sql
@@ -89,7 +90,7 @@ def _waiting(settings: Settings, lake: Lake) -> list[dict[str, Any]]:
     import pyarrow.compute as pc
 
     known = lake.known_images()
-    done = lake.done_images(pipeline_version(settings.models))
+    done = lake.done_images(pipeline_version(repository_of(settings)))
     missing = known.filter(pc.invert(pc.is_in(known["uri"], value_set=done["uri"])))
     counted = missing.group_by("day").aggregate([("uri", "count")]).sort_by("day")
     return [{"day": row["day"], "images": row["uri_count"]} for row in counted.to_pylist()]

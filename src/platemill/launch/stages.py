@@ -22,6 +22,7 @@ from platemill.launch.jobs import run_recognition
 from platemill.launch.records import JobProgress
 from platemill.recognize.plan import Plan, make_plan
 from platemill.schema import ImageStatus
+from platemill.serving.repository import repository_of
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
 from platemill.warehouse.checks import run_checks
@@ -137,7 +138,7 @@ class Night:
         """Divide what is new into shards of one day; returns the number of new images."""
         if not (self.folder / "plan.json").exists():
             with self._timed("plan"):
-                version = pipeline_version(self._settings.models)
+                version = pipeline_version(repository_of(self._settings))
                 made = make_plan(
                     self.inventory().table,
                     self._lake.done_images(version),

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from platemill.render.plate import HEIGHT_MM, WIDTH_MM
+from platemill.render.plate import HEIGHT_MM, WIDTH_MM, rounded
 
 
 @dataclass(frozen=True)
@@ -23,30 +23,42 @@ class Pose:
 
 
 def random_pose(rng: np.random.Generator, strength: float = 1.0) -> Pose:
-    """Draw a pose: mostly nearly frontal, sometimes steep."""
-    if rng.random() < 0.45:
+    """Draw a pose: mostly nearly frontal, sometimes steep, in a few cases extreme."""
+    distance = float(rng.uniform(3.0, 14.0))
+    chance = rng.random()
+    if chance < 0.1 * strength:
+        return Pose(
+            yaw=float(rng.uniform(-62, 62)),
+            pitch=float(rng.uniform(-20, 42)),
+            roll=float(rng.uniform(-32, 32)),
+            distance=distance,
+        )
+    if chance > 0.6:
         strength *= 0.35
     return Pose(
         yaw=float(np.clip(rng.normal(0, 24 * strength), -62, 62)),
         pitch=float(np.clip(rng.normal(6 * strength, 12 * strength), -40, 45)),
-        roll=float(np.clip(rng.normal(0, 6.5 * strength), -28, 28)),
-        distance=float(rng.uniform(3.0, 14.0)),
+        roll=float(np.clip(rng.normal(0, 7.5 * strength), -30, 30)),
+        distance=distance,
     )
 
 
-def project(pose: Pose, width: float) -> NDArray[np.float32]:
+def project(
+    pose: Pose, width: float, proportion: float = HEIGHT_MM / WIDTH_MM
+) -> NDArray[np.float32]:
     """Corners of the plate in the picture.
 
     Args:
         pose: of the plate.
         width: of the plate in the picture, corner to corner, in pixels.
+        proportion: of the flat plate, height by width.
 
     Returns:
         float32 [4, 2], x and y in pixels around the plate's centre: top left, top right,
         bottom right, bottom left.
     """
     yaw, pitch, roll = (math.radians(a) for a in (pose.yaw, pose.pitch, pose.roll))
-    half_w, half_h = 0.5, 0.5 * HEIGHT_MM / WIDTH_MM
+    half_w, half_h = 0.5, 0.5 * proportion
     corners = np.array(
         [[-half_w, -half_h, 0], [half_w, -half_h, 0], [half_w, half_h, 0], [-half_w, half_h, 0]]
     )
@@ -103,7 +115,25 @@ def surround(
         out[y : y + high] = rng.uniform(0, 255)
     hole = out[my : my + rows, mx : mx + columns]
     hole += mask[:, :, None] * (plate - hole)
+    if chance < 0.75 and rng.random() < 0.45:
+        _rim(hole, tone, rng)
     return out
+
+
+def _rim(plate: NDArray[np.float32], tone: float, rng: np.random.Generator) -> None:
+    """Let the holder's rim with its round corners hide the plate's edges, in place."""
+    rows, columns = plate.shape[:2]
+    left, top, right = (int(rows * v) for v in rng.uniform(0.0, 0.07, 3))
+    bottom = int(rows * rng.uniform(0.0, 0.07 if rng.random() < 0.7 else 0.15))
+    inner = plate[top : rows - bottom, left : columns - right]
+    shown = np.zeros((rows, columns, 1), np.float32)
+    radius = rows * rng.uniform(0.02, 0.16)
+    shown[top : rows - bottom, left : columns - right, 0] = rounded(
+        inner.shape[0], inner.shape[1], 0.0, radius
+    )
+    shine = np.linspace(rng.uniform(0.8, 1.6), rng.uniform(0.8, 1.2), rows, dtype=np.float32)
+    frame = np.float32(tone) * shine[:, None, None]
+    plate += (1 - shown) * (frame - plate)
 
 
 def _letter(
@@ -126,39 +156,71 @@ def _letter(
 
 
 def light(image: NDArray[np.float32], rng: np.random.Generator, harshness: float = 1.0) -> None:
-    """Change brightness, contrast and colour in place; sometimes night, shadow or glare."""
-    rows, columns = image.shape[:2]
-    chance = rng.random()
-    if chance < 0.14 * harshness:
-        gain, lift = rng.uniform(0.12, 0.4), rng.uniform(0, 30)
-    elif chance < 0.24 * harshness:
-        gain, lift = rng.uniform(1.0, 1.5), rng.uniform(0, 60)
-    elif chance < 0.36 * harshness:
-        gain, lift = rng.uniform(0.25, 0.55), rng.uniform(40, 120)
-    else:
-        gain, lift = rng.uniform(0.5, 1.1), rng.uniform(-10, 30)
+    """Change brightness, contrast and colour in place; sometimes night, shadow or glare.
+
+    Args:
+        image: float32 [h, w, 3], BGR.
+        rng: source of what the light is like.
+        harshness: 0 to 1, how often it is bad.
+    """
+    chance = rng.random() / max(harshness, 1e-6)
     cast = rng.normal(1.0, 0.07, 3)
     if rng.random() < 0.12:
         cast = np.array([rng.uniform(0.4, 1.0), rng.uniform(0.7, 1.0), 1.0])
     elif rng.random() < 0.1:
         cast = np.array([1.0, rng.uniform(0.7, 1.0), rng.uniform(0.5, 1.0)])
-    if rng.random() < 0.12:
+    if chance < 0.06:
+        _infra_red(image, rng)
+        return
+    if rng.random() < 0.1:
         image[:] = image.mean(axis=2, keepdims=True)
+    if chance < 0.22:
+        gain, lift = rng.uniform(0.12, 0.4), rng.uniform(0, 25)
+    elif chance < 0.32:
+        gain, lift = rng.uniform(1.0, 1.5), rng.uniform(0, 50)
+    elif chance < 0.44:
+        gain, lift = rng.uniform(0.25, 0.55), rng.uniform(40, 120)
+    else:
+        gain, lift = rng.uniform(0.45, 1.1), rng.uniform(-10, 30)
     image *= (gain * cast).astype(np.float32)
     image += np.float32(lift)
-    if rng.random() < 0.25:
-        angle = rng.uniform(0, 2 * math.pi)
-        x = np.linspace(-1, 1, columns, dtype=np.float32)[None] * math.cos(angle)
-        y = np.linspace(-1, 1, rows, dtype=np.float32)[:, None] * math.sin(angle)
-        ramp = 1 / (1 + np.exp(-(x + y + rng.uniform(-0.7, 0.7)) * rng.uniform(1, 25)))
-        image *= (1 - ramp * rng.uniform(0.1, 0.65)).astype(np.float32)[:, :, None]
-    if rng.random() < 0.06:
-        x0, y0 = rng.uniform(0, columns), rng.uniform(0, rows)
-        radius = rng.uniform(0.05, 0.4) * columns
-        x = np.arange(columns, dtype=np.float32)[None] - x0
-        y = np.arange(rows, dtype=np.float32)[:, None] - y0
-        spot = np.exp(-(x * x + y * y) / (2 * radius * radius)) * rng.uniform(40, 200)
-        image += spot.astype(np.float32)[:, :, None]
+    if rng.random() < 0.28:
+        _shadow(image, rng)
+    if rng.random() < 0.08 * harshness:
+        _glare(image, rng)
+
+
+def _infra_red(image: NDArray[np.float32], rng: np.random.Generator) -> None:
+    """A flash by night: no colour, a glowing plate whose strokes grow thin, dark ground."""
+    grey = image.mean(axis=2, keepdims=True)
+    bright = np.clip(grey - np.float32(rng.uniform(90, 150)), 0, None)
+    halo = cv2.GaussianBlur(bright, (0, 0), max(0.5, image.shape[0] * rng.uniform(0.01, 0.03)))
+    glow = bright * np.float32(rng.uniform(0.8, 2.2))
+    glow += halo[:, :, None] * np.float32(rng.uniform(0.2, 1.0))
+    image[:] = grey * np.float32(rng.uniform(0.15, 0.5)) + glow
+
+
+def _shadow(image: NDArray[np.float32], rng: np.random.Generator) -> None:
+    """Darken one side of a straight edge, soft or hard, in place."""
+    rows, columns = image.shape[:2]
+    angle = rng.uniform(0, 2 * math.pi)
+    x = np.linspace(-1, 1, columns, dtype=np.float32)[None] * np.float32(math.cos(angle))
+    y = np.linspace(-1, 1, rows, dtype=np.float32)[:, None] * np.float32(math.sin(angle))
+    away = (x + y + np.float32(rng.uniform(-0.7, 0.7))) * np.float32(math.exp(rng.uniform(0, 4)))
+    ramp = 1 / (1 + np.exp(-np.clip(away, -30, 30)))
+    image *= (1 - ramp * np.float32(rng.uniform(0.1, 0.7)))[:, :, None]
+
+
+def _glare(image: NDArray[np.float32], rng: np.random.Generator) -> None:
+    """Add a bright spot or streak, in place."""
+    rows, columns = image.shape[:2]
+    radius = rng.uniform(0.05, 0.4) * columns
+    flat = rng.uniform(0.3, 3.0)
+    x = (np.arange(columns, dtype=np.float32)[None] - np.float32(rng.uniform(0, columns))) / radius
+    y = (np.arange(rows, dtype=np.float32)[:, None] - np.float32(rng.uniform(0, rows))) / radius
+    tilt = np.float32(rng.normal(0, 0.5))
+    spot = np.exp(-((x + tilt * y) ** 2 + (np.float32(flat) * y) ** 2) / 2)
+    image += (spot * np.float32(rng.uniform(40, 190))).astype(np.float32)[:, :, None]
 
 
 def lens(image: NDArray[np.float32], rng: np.random.Generator, detail: float) -> NDArray[np.uint8]:
@@ -173,11 +235,11 @@ def lens(image: NDArray[np.float32], rng: np.random.Generator, detail: float) ->
         uint8 [h, w, 3].
     """
     if rng.random() < 0.55:
-        sigma = detail * rng.uniform(0.005, 0.06 if rng.random() < 0.8 else 0.1)
+        sigma = detail * rng.uniform(0.005, 0.05 if rng.random() < 0.85 else 0.075)
         if sigma > 0.25:
             image = cv2.GaussianBlur(image, (0, 0), sigma)
     if rng.random() < 0.15:
-        image = _move(image, rng, detail * rng.uniform(0.05, 0.22))
+        image = _move(image, rng, detail * rng.uniform(0.05, 0.18))
     sharpen = rng.random() < 0.25
     if sharpen:
         soft = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.6, 1.6))
@@ -186,13 +248,33 @@ def lens(image: NDArray[np.float32], rng: np.random.Generator, detail: float) ->
         grain = rng.standard_normal(image.shape, dtype=np.float32)
         if rng.random() < 0.5:
             grain = cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.5, 1.0))
-        image = image + grain * np.float32(rng.uniform(1, 14))
+        most = min(14.0, 1.5 + 0.25 * float(image.std()))
+        image = image + grain * np.float32(rng.uniform(1, most))
     shown = np.clip(image, 0, 255).astype(np.uint8)
-    if rng.random() < 0.7:
-        quality = int(rng.uniform(25, 95))
-        _, packed = cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        shown = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), dtype=np.uint8)
-    return shown
+    return compress(shown, rng) if rng.random() < 0.7 else shown
+
+
+def compress(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """What JPEG of some quality leaves of an image uint8 [h, w, 3]."""
+    quality = int(rng.uniform(30, 95))
+    _, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), dtype=np.uint8)
+
+
+_FILTERS = (
+    cv2.INTER_LINEAR,
+    cv2.INTER_CUBIC,
+    cv2.INTER_LANCZOS4,
+    cv2.INTER_AREA,
+    cv2.INTER_NEAREST,
+)
+
+
+def rescale(image: NDArray[np.uint8], rng: np.random.Generator, factor: float) -> NDArray[np.uint8]:
+    """Enlarge or shrink an image by about `factor` with one of the usual filters."""
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    chosen = _FILTERS[rng.choice(len(_FILTERS), p=[0.35, 0.3, 0.1, 0.17, 0.08])]
+    return np.asarray(cv2.resize(image, size, interpolation=chosen), dtype=np.uint8)
 
 
 def _move(

@@ -59,23 +59,26 @@ def draw_clutter(rng: np.random.Generator, width: int, height: int) -> NDArray[n
         else:
             end = (x + int(rng.normal(0, size)), y + int(rng.normal(0, size)))
             cv2.line(canvas, (x, y), end, colour(rng), int(rng.integers(1, 7)), cv2.LINE_AA)
-    grain = rng.standard_normal((height, width, 1), dtype=np.float32)
-    canvas += grain * np.float32(rng.uniform(0, 14))
+    half = rng.standard_normal((height // 2 + 1, width // 2 + 1), dtype=np.float32)
+    grain = cv2.resize(half, (width, height), interpolation=cv2.INTER_NEAREST)
+    canvas += grain[:, :, None] * np.float32(rng.uniform(0, 14))
     return canvas
 
 
 def _noise(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float32]:
-    canvas = np.empty((height, width, 3), np.float32)
+    """A ground of soft patches, drawn at half its size: float32 [height, width, 3]."""
+    columns, rows = max(1, width // 2), max(1, height // 2)
+    canvas = np.empty((rows, columns, 3), np.float32)
     top, bottom = np.array(colour(rng)), np.array(colour(rng))
-    ramp = np.linspace(0, 1, height)[:, None, None]
+    ramp = np.linspace(0, 1, rows)[:, None, None]
     canvas[:] = top + (bottom - top) * ramp
     for cells in (4, 12, 40, 120):
         coarse = rng.standard_normal((max(2, cells * height // width), cells, 3), dtype=np.float32)
-        if rng.random() < 0.6:
+        if rng.random() < 0.85:
             coarse[:] = coarse[:, :, :1]
-        smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+        smooth = cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_LINEAR)
         canvas += smooth * np.float32(rng.uniform(0, 28))
-    return canvas
+    return np.asarray(cv2.resize(canvas, (width, height)), dtype=np.float32)
 
 
 def _panel(

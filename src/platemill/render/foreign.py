@@ -1,4 +1,4 @@
-"""Plates that are not of type 1, for the detector: other countries', square, coloured."""
+"""Plates of other countries, for the detector: of one and two lines, of several colours."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def draw_foreign(rng: np.random.Generator, scale: float) -> Plate:
         cv2.rectangle(ink, (edge, edge), (columns - edge - 1, rows - edge - 1), 1.0, edge)
     image += ink[:, :, None] * (np.array(ink_colour, np.float32) - image)
     wear(image, rng)
-    return Plate(np.clip(image, 0, 255), np.ones((rows, columns), np.float32), "")
+    return Plate(np.clip(image, 0, 255), np.ones((rows, columns), np.float32), "", lines > 1)
 
 
 def _write(

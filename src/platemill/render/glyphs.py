@@ -155,7 +155,7 @@ def _strokes(character: str) -> list[Stroke]:
     return shapes[character]()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16384)
 def glyph(
     character: str, width: float, height: float, stroke: float, scale: float
 ) -> NDArray[np.float32]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from platemill.render.camera import Pose, project, surround
 from platemill.render.clutter import colour, draw_vehicle, words
+from platemill.render.paste import paste
 from platemill.render.plate import draw_plate
-from platemill.render.scene import paste
 
 WIDTH, HEIGHT = 1280, 720
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from platemill.vision.profile import BUILT_IN, Profile
+
 __all__ = [
     "CONTRACTS",
     "MAX_ROWS",
@@ -16,14 +18,13 @@ __all__ = [
     "PLATE_RECOGNITION",
     "ModelContract",
     "TensorContract",
+    "contracts_for",
 ]
 
 MODEL_VERSION = "1"
 
 MAX_ROWS = 32
 """Most crops that `stn` and `lprnet` take in one request."""
-
-_CROP = (3, 24, 94)
 
 
 @dataclass(frozen=True)
@@ -53,33 +54,6 @@ class ModelContract:
 # uint8 [H, W, 3] in BGR, as cv2.imread gives it.
 _IMAGE = TensorContract("input__0", "UINT8", (-1, -1, 3))
 
-YOLO = ModelContract(
-    "yolo",
-    "python",
-    0,
-    (_IMAGE,),
-    (
-        TensorContract("output__0", "FP32", (-1, *_CROP)),  # crops, prepared for stn
-        TensorContract("output__1", "FP32", (-1, 4)),  # xmin, ymin, xmax, ymax in the image's px
-        TensorContract("output__2", "FP32", (-1, 1)),  # the boxes' scores, 0 to 1
-    ),
-)
-
-STN = ModelContract(
-    "stn",
-    "pytorch",
-    MAX_ROWS,
-    (TensorContract("input__0", "FP32", _CROP),),
-    (TensorContract("output__0", "FP32", _CROP),),
-)
-
-LPRNET = ModelContract(
-    "lprnet",
-    "pytorch",
-    MAX_ROWS,
-    (TensorContract("input__0", "FP32", _CROP),),
-    (TensorContract("output__0", "FP32", (23, 18)),),  # logits: class (the last is blank), step
-)
 
 PLATE_RECOGNITION = ModelContract(
     "plate_recognition",
@@ -95,6 +69,41 @@ PLATE_RECOGNITION = ModelContract(
     ),
 )
 
-CONTRACTS: dict[str, ModelContract] = {
-    contract.name: contract for contract in (LPRNET, PLATE_RECOGNITION, STN, YOLO)
-}
+
+def contracts_for(profile: Profile) -> dict[str, ModelContract]:
+    """The four models' contracts under a profile, by name.
+
+    The profile decides the crops' size, and how many classes and time steps the logits have.
+    """
+    crop = (3, profile.crop.height, profile.crop.width)
+    logits = (profile.reader.classes, profile.reader.time_steps)
+    crops = TensorContract("input__0", "FP32", crop)
+    yolo = ModelContract(
+        "yolo",
+        "python",
+        0,
+        (_IMAGE,),
+        (
+            TensorContract("output__0", "FP32", (-1, *crop)),  # crops, prepared for stn
+            TensorContract("output__1", "FP32", (-1, 4)),  # xmin, ymin, xmax, ymax in image's px
+            TensorContract("output__2", "FP32", (-1, 1)),  # the boxes' scores, 0 to 1
+        ),
+    )
+    stn = ModelContract(
+        "stn",
+        "pytorch" if profile.straightens else "python",
+        MAX_ROWS,
+        (crops,),
+        (TensorContract("output__0", "FP32", crop),),
+    )
+    lprnet = ModelContract(
+        "lprnet",
+        "pytorch",
+        MAX_ROWS,
+        (crops,),
+        (TensorContract("output__0", "FP32", logits),),  # class, step; the blank is the last
+    )
+    return {model.name: model for model in (lprnet, PLATE_RECOGNITION, stn, yolo)}
+
+
+CONTRACTS: dict[str, ModelContract] = contracts_for(BUILT_IN)

@@ -12,6 +12,7 @@ from pathlib import Path
 from platemill.errors import ConfigurationError
 from platemill.serving.environment import SETUP, Finding, examine
 from platemill.serving.regions import SHM
+from platemill.serving.repository import repository_of
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
 
@@ -45,7 +46,7 @@ def diagnose(settings: Settings) -> list[Finding]:
         _python(),
         *_main_packages(_pins(constraints / "main.txt")),
         *_against(_pins(constraints / "triton.txt"), examine(settings.triton_interpreter)[1]),
-        _models(settings.models),
+        _models(settings),
         _shared_memory(SHM),
         _loopback(),
     ]
@@ -104,12 +105,15 @@ def _pinned(finding: Finding, pin: str | None) -> Finding:
     return Finding(finding.what, False, f"{finding.seen}, pinned is {pin}", cure)
 
 
-def _models(models: Path) -> Finding:
+def _models(settings: Settings) -> Finding:
     what = "models and weights"
     try:
+        models = repository_of(settings)
         version = pipeline_version(models)
     except ConfigurationError as error:
         cure = "check out the repository with its weights, or set PLATEMILL_TRITON_MODELS"
+        if settings.profile is not None:
+            cure = f"see `platemill profile check {settings.profile}`"
         return Finding(what, False, str(error), cure)
     return Finding(what, True, f"pipeline version {version} in {models}")
 

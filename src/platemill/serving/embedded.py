@@ -40,6 +40,7 @@ class RunningServer:
     """A server that was started, as its state file describes it.
 
     http, grpc: ``127.0.0.1:PORT``. token: the server's id. supervisor: a process id.
+    models_folder: the model repository.
     """
 
     token: str
@@ -47,6 +48,7 @@ class RunningServer:
     grpc: str
     supervisor: int
     log: str
+    models_folder: str
 
     def alive(self) -> bool:
         """Whether the server's supervisor still stands."""
@@ -96,7 +98,7 @@ class EmbeddedTriton:
         start_seconds: how long it may take to have every model ready.
         detached: outlive this process.
         backends: folder of backends written in Python; default: the project's, `BACKENDS`.
-        threads: threads of each model; default: all cores, four at most.
+        threads: threads of each model; default: half of the cores, four at most.
     """
 
     def __init__(
@@ -226,7 +228,12 @@ class EmbeddedTriton:
         except OSError as error:
             raise ServerUnavailable(str(error)) from None
         server = RunningServer(
-            token, f"127.0.0.1:{http}", f"127.0.0.1:{grpc}", supervisor, str(self.log)
+            token,
+            f"127.0.0.1:{http}",
+            f"127.0.0.1:{grpc}",
+            supervisor,
+            str(self.log),
+            str(self._models),
         )
         write_json(self._workdir / _STATE, asdict(server))
         return server

@@ -7,16 +7,18 @@ from pathlib import Path
 
 from platemill.errors import ConfigurationError
 from platemill.serving.contracts import CONTRACTS, MODEL_VERSION
+from platemill.vision.profile import BUILT_IN
+from platemill.vision.profile_file import profile_text
 from platemill.vision.version import PREPOST_VERSION
 
 __all__ = ["pipeline_version", "versioned_files"]
 
-_PARTS = ("*.pt", "*.py")
+_PARTS = ("*.onnx", "*.pt", "*.py", "*.toml")
 _HEX_DIGITS = 12
 
 
 def versioned_files(models: Path) -> list[Path]:
-    """The files that recognitions depend on: weights, configs and code of the served models.
+    """The files that recognitions depend on: weights, configs, code and profile of the models.
 
     Models for bulk work beside them are left out, for they must return the same.
 
@@ -40,6 +42,9 @@ def versioned_files(models: Path) -> list[Path]:
 def pipeline_version(models: Path) -> str:
     """Hash of the weights, the configs, the models' code and the pre- and post-processing.
 
+    Args:
+        models: the repository that is served (`platemill.serving.repository.repository_of`).
+
     Returns:
         12 hexadecimal digits (BLAKE2b).
 
@@ -48,6 +53,8 @@ def pipeline_version(models: Path) -> str:
     """
     digest = hashlib.blake2b(digest_size=_HEX_DIGITS // 2)
     digest.update(PREPOST_VERSION.encode())
+    # A profile that is beside the models is among their files; what it leaves out is here.
+    digest.update(profile_text(BUILT_IN).encode())
     for path in versioned_files(models):
         content = hashlib.blake2b(path.read_bytes()).digest()
         digest.update(b"\0" + path.relative_to(models).as_posix().encode() + b"\0" + content)

@@ -23,11 +23,6 @@ def learning_rate(progress: float, peak: float) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
 
 
-def has_bf16() -> bool:
-    """Whether this processor multiplies bf16 natively; without it autocast is far slower."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
 class Run:
     """One training's state: network, optimiser, moving average of the weights, and log.
 
@@ -105,11 +100,16 @@ class Run:
     def log(self, **values: float) -> None:
         """Add a line to `log.csv` and print it."""
         path = self.out / "log.csv"
-        row = {"step": self.step, "seconds": round(time.monotonic() - self.began), **values}
-        new = not path.exists()
+        seconds, rate = round(time.monotonic() - self.began), self.optimiser.param_groups[0]["lr"]
+        row = {"step": self.step, "seconds": seconds, "rate": float(f"{rate:.3g}"), **values}
+        names = list(row)
+        if path.exists():
+            # A log that is gone on with keeps its columns.
+            with path.open(newline="") as file:
+                names = next(csv.reader(file), names)
         with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if new:
+            writer = csv.DictWriter(file, names, restval="", extrasaction="ignore")
+            if not file.tell():
                 writer.writeheader()
             writer.writerow(row)
         print("  ".join(f"{name} {value:g}" for name, value in row.items()), flush=True)

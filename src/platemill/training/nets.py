@@ -17,6 +17,8 @@ from platemill.vision.ctc import CLASSES
 
 DETECTOR_STRIDE = 8
 
+_UPRIGHT = (-1.0, -1.0, 1.0, -1.0, 1.0, 1.0, -1.0, 1.0)
+
 
 def conv(
     inputs: int,
@@ -58,90 +60,123 @@ class Residual(nn.Module):
         return out
 
 
+class Context(nn.Module):
+    """Looks around: maxima over ever wider windows, joined (after SPPF in YOLOv5)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.narrow = conv(inputs, inputs // 2, 1)
+        self.join = conv(inputs * 2, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, H, W] to [N, outputs, H, W]."""
+        near = self.narrow(x)
+        wide = functional.max_pool2d(near, 5, 1, 2)
+        wider = functional.max_pool2d(wide, 5, 1, 2)
+        widest = functional.max_pool2d(wider, 5, 1, 2)
+        out: Tensor = self.join(torch.cat([near, wide, wider, widest], dim=1))
+        return out
+
+
 class Detector(nn.Module):
-    """[N, 3, h, w] RGB 0..1, sides multiples of 32, to raw maps [N, 5, h/8, w/8].
+    """[N, 3, h, w] RGB 0..1, sides multiples of 32, to raw maps [N, 14, h/8, w/8].
 
     Channel 0 is the score's logit; 1 to 4 are the logarithms of the distances, in units of
-    the stride, from the cell's centre to the left, top, right and bottom side.
+    the stride, from the cell's centre to the left, top, right and bottom side; 5 to 12 are
+    x and y of the face's corners, see `candidates`; 13 is the logit of two lines. Every layer
+    follows its weights' dtype: `score` and `place` may stay in float32 when the rest does not.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(conv(3, 16, 3, 2), conv(16, 24, 3, 2))
         self.at8 = nn.Sequential(conv(24, 48, 3, 2), Residual(48))
-        self.at16 = nn.Sequential(conv(48, 80, 3, 2), Residual(80), Residual(80))
-        self.at32 = nn.Sequential(conv(80, 112, 3, 2), Residual(112), Residual(112))
-        self.lateral32 = conv(112, 48, 1)
-        self.lateral16 = conv(80, 48, 1)
+        self.at16 = nn.Sequential(conv(48, 96, 3, 2), Residual(96), Residual(96))
+        self.at32 = nn.Sequential(conv(96, 160, 3, 2), Residual(160), Residual(160))
+        self.lateral32 = Context(160, 48)
+        self.lateral16 = conv(96, 48, 1)
         self.lateral8 = conv(48, 48, 1)
         self.smooth16 = conv(48, 48)
-        self.head = conv(48, 48)
-        self.predict = nn.Conv2d(48, 5, 1)
-        nn.init.constant_(self.predict.bias, 0.0)
+        self.score_head = conv(48, 32)
+        self.place_head = conv(48, 48)
+        self.score = nn.Conv2d(32, 1, 1)
+        self.place = nn.Conv2d(48, 13, 1)
         with torch.no_grad():
-            self.predict.bias[0] = -5.0
-            self.predict.bias[1:] = torch.tensor([1.5, 0.3, 1.5, 0.3])
+            self.score.bias.fill_(-5.0)
+            self.place.bias.zero_()
+            self.place.bias[:4] = torch.tensor([1.5, 0.3, 1.5, 0.3])
+            self.place.bias[4:12] = torch.tensor(_UPRIGHT) * 1.7
+            self.place.bias[12] = -2.0
 
     def forward(self, images: Tensor) -> Tensor:
         """Raw maps, see the class."""
-        eighth = self.at8(self.stem(images * 2.0 - 1.0))
+        pixels = images.to(self.stem[0][0].weight.dtype) * 2.0 - 1.0
+        eighth = self.at8(self.stem(pixels))
         sixteenth = self.at16(eighth)
         coarse = self.lateral32(self.at32(sixteenth))
         middle = self.lateral16(sixteenth) + functional.interpolate(coarse, scale_factor=2.0)
         middle = self.smooth16(middle)
         fine = self.lateral8(eighth) + functional.interpolate(middle, scale_factor=2.0)
-        out: Tensor = self.predict(self.head(fine))
-        return out
+        score = self.score(self.score_head(fine).to(self.score.weight.dtype))
+        place = self.place(self.place_head(fine).to(self.place.weight.dtype))
+        return torch.cat([score, place], dim=1)
 
 
 class DetectorCandidates(nn.Module):
-    """The detector as it is exported: [1, 3, h, w] to candidates float32 [1, M, 5]."""
+    """The detector as it is exported: [N, 3, h, w] to candidates float32 [N, M, 14]."""
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.detector = detector
 
     def forward(self, images: Tensor) -> Tensor:
-        """xmin, ymin, xmax, ymax in input pixels and a score for every cell."""
+        """What `candidates` says, for every cell."""
         return candidates(self.detector(images).float())
 
 
 def candidates(maps: Tensor) -> Tensor:
-    """Turn raw maps [N, 5, h, w] into float32 [N, h*w, 5]: corners in input pixels, score."""
+    """Turn raw float32 maps [N, 14, h, w] into candidates float32 [N, h*w, 14].
+
+    Columns: xmin, ymin, xmax, ymax in input pixels; the score; x and y of the face's top
+    left, top right, bottom right and bottom left corner in input pixels, which lie in the
+    box or up to a fifth of it outside; the probability of two lines.
+    """
     rows, columns = maps.shape[2], maps.shape[3]
     y = (torch.arange(rows, device=maps.device, dtype=maps.dtype) + 0.5).view(1, rows, 1)
     x = (torch.arange(columns, device=maps.device, dtype=maps.dtype) + 0.5).view(1, 1, columns)
-    distance = maps[:, 1:].clamp(-6.0, 6.0).exp()
-    boxes = torch.stack(
-        [
-            (x - distance[:, 0]) * 8.0,
-            (y - distance[:, 1]) * 8.0,
-            (x + distance[:, 2]) * 8.0,
-            (y + distance[:, 3]) * 8.0,
-            maps[:, 0].sigmoid(),
-        ],
-        dim=1,
-    )
-    return boxes.flatten(2).permute(0, 2, 1).contiguous()
+    distance = maps[:, 1:5].clamp(-6.0, 6.0).exp()
+    left, top = (x - distance[:, 0]) * 8.0, (y - distance[:, 1]) * 8.0
+    right, bottom = (x + distance[:, 2]) * 8.0, (y + distance[:, 3]) * 8.0
+    box = torch.stack([left, top, right, bottom, maps[:, 0].sigmoid()], dim=1)
+    within = maps[:, 5:13].sigmoid() * 1.4 - 0.2
+    across = left.unsqueeze(1) + within[:, 0::2] * (right - left).unsqueeze(1)
+    along = top.unsqueeze(1) + within[:, 1::2] * (bottom - top).unsqueeze(1)
+    corners = torch.stack([across, along], dim=2).flatten(1, 2)
+    lines = maps[:, 13:14].sigmoid()
+    return torch.cat([box, corners, lines], dim=1).flatten(2).permute(0, 2, 1).contiguous()
 
 
 class Stn(nn.Module):
-    """Straightens crops: [N, 3, 24, 94] to [N, 3, 24, 94], by an affine map it predicts."""
+    """Straightens crops: [N, 3, 24, 94] to [N, 3, 24, 94], by an affine map it predicts.
+
+    The features follow the weights' dtype; the map is applied, and given back, in float32.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            conv(3, 16, 3, 2), conv(16, 32, 3, 2), conv(32, 32, 3, 1), conv(32, 48, 3, (1, 2))
+            conv(3, 16, 3, 2), conv(16, 32, 3, 2), conv(32, 48, 3, 1), conv(48, 48, 3, (1, 2))
         )
-        self.hidden = nn.Linear(48 * 3 * 6, 48)
-        self.affine = nn.Linear(48, 6)
+        self.hidden = nn.Linear(48 * 3 * 6, 64)
+        self.affine = nn.Linear(64, 6)
         nn.init.zeros_(self.affine.weight)
         with torch.no_grad():
             self.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]))
 
     def forward(self, crops: Tensor) -> Tensor:
         """Resample every crop under its own affine map."""
-        pooled = functional.adaptive_avg_pool2d(self.features(crops), [3, 6])
+        features = self.features(crops.to(self.hidden.weight.dtype))
+        pooled = functional.adaptive_avg_pool2d(features, [3, 6])
         hidden = functional.relu(self.hidden(pooled.reshape(pooled.shape[0], -1)))
         theta = self.affine(hidden).float().reshape(-1, 2, 3)
         size = [crops.shape[0], 3, 24, 94]
@@ -152,7 +187,7 @@ class Stn(nn.Module):
 
 
 class Reader(nn.Module):
-    """Reads straightened crops: [N, 3, 24, 94] to CTC logits [N, 23, 18]."""
+    """Reads straightened crops: [N, 3, 24, 94] to CTC logits float32 [N, 23, 18]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,22 +196,24 @@ class Reader(nn.Module):
             nn.MaxPool2d(2, 2),
             conv(24, 48),
             Residual(48),
-            conv(48, 64, 3, (2, 1)),
-            Residual(64),
-            conv(64, 96, 3, (2, 1)),
-            Residual(96),
+            conv(48, 80, 3, (2, 1)),
+            Residual(80),
+            conv(80, 112, 3, (2, 1)),
+            Residual(112),
         )
-        self.columns = unpadded(96, 128, (3, 1), 1)
-        self.context = nn.Linear(128, 128)
-        self.dropout = nn.Dropout(0.2)
-        self.steps = unpadded(128, 160, (1, 13), (1, 2))
-        self.classes = nn.Conv2d(160, CLASSES, 1)
+        self.columns = unpadded(112, 144, (3, 1), 1)
+        self.context = nn.Linear(144, 144)
+        self.dropout = nn.Dropout(0.15)
+        self.steps = unpadded(144, 176, (1, 13), (1, 2))
+        self.neighbours = conv(176, 176, (1, 5))
+        self.classes = nn.Conv2d(176, CLASSES, 1)
 
     def forward(self, crops: Tensor) -> Tensor:
         """Logits by class and time step."""
-        columns = self.columns(self.features(crops))
+        columns = self.columns(self.features(crops.to(self.classes.weight.dtype)))
         gate = self.context(columns.mean(dim=[2, 3])).sigmoid()
         columns = columns * gate.unsqueeze(2).unsqueeze(3)
-        logits = self.classes(self.steps(self.dropout(columns)))
+        steps = self.steps(self.dropout(columns))
+        logits = self.classes(steps + self.neighbours(steps))
         out: Tensor = logits.squeeze(2).float()
         return out

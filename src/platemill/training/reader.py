@@ -20,26 +20,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
-from platemill.render.crop import crop_of, random_plate
-from platemill.training.loop import Run, has_bf16
+from platemill.render.crop import samples
+from platemill.serving.torchscript import multiplies_bf16
+from platemill.training.loop import Run
 from platemill.training.nets import Reader, Stn
-from platemill.vision.crops import normalise
+from platemill.vision.crops import CROP_HEIGHT, CROP_WIDTH, normalise
 from platemill.vision.ctc import BLANK, TIME_STEPS, decode
 from platemill.vision.plates import ALPHABET
 
 _CROPS_A_PLATE = 4
-_POOL = 768
-_USES = 2
-_LONGEST = 9
+_POOL = 4096
+_USES = 3
+_LONGEST, _USUAL = 9, 8
 _LOG_EVERY = 50
 _SAVE_EVERY = 100
-_JUDGE_EVERY = 250
+_JUDGE_EVERY = 500
 
 Batch = tuple[Tensor, Tensor, Tensor]
+Sample = tuple[NDArray[np.uint8], str]
 
 
 class Crops(IterableDataset[Batch]):
-    """Endless batches: crops float32 [B, 3, 24, 94], targets int [B, 9], lengths int [B]."""
+    """Endless batches: crops float32 [B, 3, 24, 94], targets int [B, 9], lengths int [B].
+
+    Drawing is dearer than learning, so every crop is used a few times, each time moved and
+    lit a little differently.
+    """
 
     def __init__(self, batch: int, seed: int) -> None:
         self.batch = batch
@@ -50,34 +56,43 @@ class Crops(IterableDataset[Batch]):
         cv2.setNumThreads(0)
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
-        pool: list[tuple[NDArray[np.float32], str]] = []
+        pool: list[Sample] = []
+        owed = 0.0
         while True:
-            fresh = self.batch // _USES if len(pool) >= _POOL else self.batch
-            while fresh > 0:
-                pool.extend(samples(rng))
-                fresh -= _CROPS_A_PLATE
-            while len(pool) > _POOL:
-                index = int(rng.integers(0, _POOL - self.batch))
-                pool[index] = pool[-1]
-                pool.pop()
+            full = len(pool) >= _POOL
+            owed += self.batch / _USES if full else self.batch
+            while owed > 0:
+                for sample in samples(rng, _CROPS_A_PLATE):
+                    if len(pool) < _POOL:
+                        pool.append(sample)
+                    else:
+                        pool[int(rng.integers(0, _POOL))] = sample
+                owed -= _CROPS_A_PLATE
             chosen = rng.permutation(len(pool))[: self.batch]
-            yield collate([(_relight(pool[i][0], rng), pool[i][1]) for i in chosen])
+            yield collate([(vary(pool[i][0], rng), pool[i][1]) for i in chosen])
 
 
-def _relight(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Change brightness and contrast a little, so that a crop used again is another."""
-    gain, lift = rng.uniform(0.85, 1.15), rng.normal(0, 0.08)
-    return np.clip(crop * np.float32(gain) + np.float32(lift), -1.0, 1.0)
-
-
-def samples(rng: np.random.Generator) -> list[tuple[NDArray[np.float32], str]]:
-    """Several crops of one new plate, with its text."""
-    plate = random_plate(rng)
-    return [(normalise(crop_of(plate, rng)), plate.text) for _ in range(_CROPS_A_PLATE)]
+def vary(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Move, tint and grain a crop a little: uint8 BGR in, float32 [3, 24, 94] out."""
+    sx, sy = rng.normal(1, 0.015), rng.normal(1, 0.03)
+    dx, dy = rng.normal(0, 0.7), rng.normal(0, 0.5)
+    lean = rng.normal(0, 0.008)
+    matrix = np.array(
+        [[sx, 0.0, dx + (1 - sx) * 47], [lean, sy, dy + (1 - sy) * 12 - lean * 47]], np.float64
+    )
+    size = (CROP_WIDTH, CROP_HEIGHT)
+    moved = cv2.warpAffine(crop, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+    gain = rng.uniform(0.8, 1.2) * rng.normal(1, 0.03, (3, 1, 1))
+    out = normalise(np.asarray(moved, np.uint8)) * gain.astype(np.float32)
+    out += np.float32(rng.normal(0, 0.08))
+    if rng.random() < 0.3:
+        grain = rng.standard_normal(out.shape, dtype=np.float32)
+        out += grain * np.float32(rng.uniform(0, 0.06))
+    return np.clip(out, -1.0, 1.0)
 
 
 def collate(chosen: list[tuple[NDArray[np.float32], str]]) -> Batch:
-    """Stack crops and their texts into tensors."""
+    """Stack crops and their texts, of which some may be empty, into tensors."""
     crops = torch.from_numpy(np.stack([crop for crop, _ in chosen]))
     targets = torch.zeros(len(chosen), _LONGEST, dtype=torch.long)
     for row, (_, text) in enumerate(chosen):
@@ -86,10 +101,13 @@ def collate(chosen: list[tuple[NDArray[np.float32], str]]) -> Batch:
 
 
 def loss_of(logits: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
-    """CTC loss of logits [B, 23, 18], a mean over characters."""
+    """CTC loss of logits [B, 23, 18], for a character; every crop counts alike, also empty ones."""
     steps = functional.log_softmax(logits.float(), dim=1).permute(2, 0, 1)
     seen = torch.full((len(targets),), TIME_STEPS, dtype=torch.long)
-    return functional.ctc_loss(steps, targets, seen, lengths, blank=BLANK, zero_infinity=True)
+    losses = functional.ctc_loss(
+        steps, targets, seen, lengths, blank=BLANK, reduction="none", zero_infinity=True
+    )
+    return losses.mean() / _USUAL
 
 
 def exact_rate(net: nn.Sequential, crops: Tensor, texts: list[str]) -> float:
@@ -100,7 +118,7 @@ def exact_rate(net: nn.Sequential, crops: Tensor, texts: list[str]) -> float:
         for start in range(0, len(crops), 64):
             readings = decode(net(crops[start : start + 64]).numpy())
             wanted = texts[start : start + 64]
-            right += sum(r.plate == t for r, t in zip(readings, wanted, strict=True))
+            right += sum(r.raw_text == t for r, t in zip(readings, wanted, strict=True))
     net.train()
     return right / len(crops)
 
@@ -123,8 +141,8 @@ def train(
     if resume:
         run.resume()
     rng = np.random.default_rng(seed + 1_000_003)
-    held = [sample for _ in range(-(-held_out // _CROPS_A_PLATE)) for sample in samples(rng)]
-    held_crops = torch.from_numpy(np.stack([crop for crop, _ in held]))
+    held = [sample for _ in range(held_out) for sample in samples(rng, 1)]
+    held_crops = torch.from_numpy(np.stack([normalise(crop) for crop, _ in held]))
     held_texts = [text for _, text in held]
     loader = DataLoader(
         Crops(batch, seed + run.step),
@@ -134,7 +152,7 @@ def train(
     )
     smooth = 0.0
     for crops, targets, lengths in loader:
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16()):
             logits = net(crops.contiguous(memory_format=torch.channels_last))
         loss = loss_of(logits, targets, lengths)
         run.update(loss)
@@ -162,7 +180,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--steps", type=int, default=6000, help="optimiser steps (%(default)s)")
-    parser.add_argument("--batch", type=int, default=96, help="crops a step (%(default)s)")
+    parser.add_argument("--batch", type=int, default=128, help="crops a step (%(default)s)")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak rate (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of weights and drawing")
     parser.add_argument("--workers", type=int, default=1, help="rendering processes")

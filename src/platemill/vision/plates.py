@@ -1,32 +1,57 @@
-"""The grammar of Russian number plates.
+"""The grammar of number plates: which texts are whole plates.
 
-Source: GOST R 50577-2018 (kinds and layouts of registration plates) and the regional codes
-in use. Letters are the twelve Cyrillic ones that have a Latin look-alike, written in Latin.
+Source of the Russian kinds: GOST R 50577-2018 (kinds and layouts of registration plates) and
+the regional codes in use. Letters are the twelve Cyrillic ones that have a Latin look-alike,
+written in Latin.
 
-A *kind* is a layout written with `L` (a letter), `D` (a digit) and `R` (a region of two or
-three digits, always at the end). Only the kinds in `PUBLISHED_KINDS` are read by default.
+A *layout* is written with `L` (a letter), `D` (a digit), `A` (either) and, at its end, `R` (a
+Russian region of two or three digits). Only `PUBLISHED_KINDS` are read by default.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 DIGITS = "0123456789"
 LETTERS = "ABEKMHOPCTYX"
 ALPHABET = DIGITS + LETTERS
-"""The reader's classes in order; the CTC blank follows as class `len(ALPHABET)`."""
+"""The built-in reader's classes in order; the CTC blank follows as class `len(ALPHABET)`."""
 
 REGION_FIRST_DIGITS = "123579"
 """First digits that three-digit regional codes are issued with."""
 
+REGION_DIGITS = (2, 3)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Texts of one length: the characters allowed at each place.
+
+    region: how many of the last places are a Russian region; 0 for a plate without one. A plate
+    with a region has a serial number other than zero.
+    """
+
+    places: tuple[str, ...]
+    region: int = 0
+
+
+Grammar = tuple[Pattern, ...]
+
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of plate: its name in the standard and its layout before the region."""
+    """One kind of Russian plate: its name in the standard and its layout before the region."""
 
     name: str
     layout: str
-    region_digits: tuple[int, ...] = (2, 3)
+    region_digits: tuple[int, ...] = REGION_DIGITS
+
+    @cached_property
+    def patterns(self) -> Grammar:
+        """The kind's texts, a pattern for each length of the region."""
+        return patterns_of(self.layout + "R", ALPHABET, self.region_digits)
 
 
 CAR = Kind("1", "LDDDLL")
@@ -44,6 +69,47 @@ PUBLISHED_KINDS = (CAR,)
 """The kinds whose texts are published: the ordinary plate of cars (also the square 1A)."""
 
 
+def patterns_of(
+    layout: str, alphabet: str, region_digits: Sequence[int] = REGION_DIGITS
+) -> Grammar:
+    """The texts of a layout over an alphabet.
+
+    Args:
+        layout: of `L`, `D`, `A` and, at the end only, `R`.
+        alphabet: its digits are what `D` stands for, the rest of it what `L` stands for.
+        region_digits: lengths of a region.
+
+    Raises:
+        ValueError: the layout is none; the text says why.
+    """
+    body = layout.removesuffix("R")
+    if not body or set(body) - set("LDA"):
+        raise ValueError(
+            f"{layout!r} is no layout: write L for a letter, D for a digit, A for either and, at "
+            "the end only, R for a Russian region, 'LDDDLLR' say"
+        )
+    digits = "".join(c for c in alphabet if c in DIGITS)
+    letters = "".join(c for c in alphabet if c not in DIGITS)
+    sets = {"L": letters, "D": digits, "A": alphabet}
+    places = tuple(sets[place] for place in body)
+    if not all(places):
+        raise ValueError(f"layout {layout!r} asks for characters that the alphabet lacks")
+    if body == layout:
+        return (Pattern(places),)
+    if set(DIGITS) - set(alphabet):
+        raise ValueError(f"layout {layout!r} has a region, and the alphabet lacks digits")
+    return tuple(Pattern(places + _region(length), length) for length in region_digits)
+
+
+def _region(length: int) -> tuple[str, ...]:
+    return (DIGITS,) * 2 if length == 2 else (REGION_FIRST_DIGITS, DIGITS, DIGITS)
+
+
+def grammar_of(kinds: Sequence[Kind]) -> Grammar:
+    """The texts of several kinds together."""
+    return tuple(pattern for kind in kinds for pattern in kind.patterns)
+
+
 def is_region(text: str) -> bool:
     """Whether `text` can be a regional code: `01` to `99`, or three digits ending in one."""
     if not all(character in DIGITS for character in text):
@@ -53,16 +119,21 @@ def is_region(text: str) -> bool:
     return len(text) == 2 and text != "00"
 
 
-def matches(text: str, kind: Kind) -> bool:
-    """Whether `text` has the layout of `kind`, a serial other than zero and a region."""
-    body, region = text[: len(kind.layout)], text[len(kind.layout) :]
-    if len(body) < len(kind.layout) or len(region) not in kind.region_digits:
+def matches(text: str, pattern: Pattern) -> bool:
+    """Whether `text` fills every place of a pattern, with a serial and a region that exist."""
+    if len(text) != len(pattern.places):
         return False
-    for character, place in zip(body, kind.layout, strict=True):
-        if character not in (LETTERS if place == "L" else DIGITS):
-            return False
-    serial = [character for character in body if character in DIGITS]
-    return any(digit != "0" for digit in serial) and is_region(region)
+    if not all(c in place for c, place in zip(text, pattern.places, strict=True)):
+        return False
+    if not pattern.region:
+        return True
+    serial = [c for c in text[: -pattern.region] if c in DIGITS]
+    return any(digit != "0" for digit in serial) and is_region(text[-pattern.region :])
+
+
+def is_plate(text: str, grammar: Grammar) -> bool:
+    """Whether `text` is a whole plate of a grammar."""
+    return any(matches(text, pattern) for pattern in grammar)
 
 
 def is_well_formed(text: str, kinds: tuple[Kind, ...] = PUBLISHED_KINDS) -> bool:
@@ -71,4 +142,4 @@ def is_well_formed(text: str, kinds: tuple[Kind, ...] = PUBLISHED_KINDS) -> bool
     >>> is_well_formed("A123BC77"), is_well_formed("A000BC77"), is_well_formed("A123BC00")
     (True, False, False)
     """
-    return any(matches(text, kind) for kind in kinds)
+    return any(is_plate(text, kind.patterns) for kind in kinds)

@@ -1,4 +1,5 @@
 """Version of the pre- and post-processing; part of every recognition's `pipeline_version`."""
 
-PREPOST_VERSION: str = "1"
-"""Bump whenever `detector`, `crops`, `ctc` or `plates` would return something else."""
+PREPOST_VERSION: str = "2"
+"""Bump whenever `detector`, `crops`, `ctc` or `plates` would return something else for the same
+profile."""

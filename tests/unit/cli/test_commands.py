@@ -7,7 +7,18 @@ import sys
 
 import pytest
 
-COMMANDS = ["run", "sql", "lookup", "status", "triton", "doctor", "demo"]
+COMMANDS = [
+    "run",
+    "sql",
+    "lookup",
+    "status",
+    "triton",
+    "doctor",
+    "demo",
+    "evaluate",
+    "train",
+    "profile",
+]
 
 
 def platemill(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,6 +45,11 @@ def test_help_teaches(command: str) -> None:
         ("run", "--home", "/tmp/x", "--archive", "/nowhere/at/all", "--day", "4 May"),
         ("lookup", "--home", "/tmp/x", "driver", "A123BC77"),
         ("sql", "--home", "/tmp/x", "--json", "--csv", "SELECT 1"),
+        ("evaluate",),
+        ("evaluate", "--photos", "/nowhere/at/all"),
+        ("evaluate", "--photos", "/tmp", "--min-exact-rate", "90"),
+        ("train", "detector"),
+        ("train", "export"),
         ("nonsense",),
     ],
 )

@@ -5,7 +5,10 @@ import pytest
 from numpy.typing import NDArray
 
 from platemill.vision import ctc
-from platemill.vision.plates import ALPHABET
+from platemill.vision.plates import ALPHABET, KINDS, grammar_of, patterns_of
+from platemill.vision.profile import ReaderProfile
+
+COLD = ReaderProfile(temperature=1.0, publish_from=0.05)
 
 
 def spell(path: str, certainty: float = 12.0) -> NDArray[np.float32]:
@@ -17,7 +20,7 @@ def spell(path: str, certainty: float = 12.0) -> NDArray[np.float32]:
 
 
 def test_a_clear_plate_is_read_with_confidence() -> None:
-    (reading,) = ctc.decode(spell("A1-23BCC-7-7")[None])
+    (reading,) = ctc.decode(spell("A1-23BCC-7-7")[None], COLD)
     assert reading.raw_text == reading.plate == "A123BC77"
     assert reading.confidence > 0.99
 
@@ -27,7 +30,7 @@ def test_no_crops_give_no_readings() -> None:
 
 
 def test_a_text_that_is_no_plate_is_not_published() -> None:
-    (reading,) = ctc.decode(spell("1AB")[None])
+    (reading,) = ctc.decode(spell("1AB")[None], COLD)
     assert reading.raw_text == "1AB"
     assert reading.plate == ""
     assert 0.9 < reading.confidence <= 1.0
@@ -36,7 +39,7 @@ def test_a_text_that_is_no_plate_is_not_published() -> None:
 def test_the_grammar_mends_a_close_call() -> None:
     logits = spell("0123BC7-7")
     logits[ALPHABET.index("O"), 0] = 11.8
-    (reading,) = ctc.decode(logits[None])
+    (reading,) = ctc.decode(logits[None], COLD)
     assert reading.raw_text == "0123BC77"
     assert reading.plate == "O123BC77"
     assert 0.3 < reading.confidence < 0.6
@@ -64,3 +67,53 @@ def test_the_forward_pass_sums_to_one_over_all_texts() -> None:
 def test_logits_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="23"):
         ctc.decode(np.zeros((2, 18, 23), np.float32))
+
+
+def test_other_kinds_are_published_when_the_grammar_has_them() -> None:
+    logits = spell("AB1-23-7-7")[None]
+    assert ctc.decode(logits, COLD)[0].plate == ""
+    assert ctc.decode(logits, COLD, grammar_of(KINDS))[0].plate == "AB12377"
+
+
+def test_a_temperature_makes_less_sure_and_changes_no_text() -> None:
+    logits = spell("A1-23BC7-7")[None]
+    (cold,) = ctc.decode(logits, COLD)
+    (warm,) = ctc.decode(logits, ReaderProfile(temperature=1.5))
+    assert warm.plate == cold.plate == "A123BC77"
+    assert warm.raw_text == cold.raw_text
+    assert 0.8 < warm.confidence < cold.confidence
+
+
+@pytest.mark.parametrize("blank", [-1, 0, 2, 4])
+def test_another_alphabet_with_its_blank_anywhere(blank: int) -> None:
+    reader = ReaderProfile(file="x.pt", alphabet="京沪12", blank=blank, time_steps=7)
+    classes = list(reader.alphabet)
+    classes.insert(blank if blank >= 0 else len(classes), "-")
+    logits = np.zeros((1, 5, 7), np.float32)
+    for step, character in enumerate("京--1-1-"):
+        logits[0, classes.index(character), step] = 12
+    (reading,) = ctc.decode(logits, reader, patterns_of("LDD", reader.alphabet))
+    assert reading.raw_text == reading.plate == "京11"
+
+
+def test_a_text_below_the_least_probability_is_not_published() -> None:
+    logits = spell("0123BC7-7")
+    logits[ALPHABET.index("O"), 0] = 11.8
+    (reading,) = ctc.decode(logits[None], ReaderProfile(publish_from=0.7))
+    assert reading.plate == ""
+    assert reading.raw_text == "0123BC77"
+
+
+@pytest.mark.parametrize("kinds", [KINDS[:1], KINDS])
+def test_the_search_finds_the_likeliest_plate_of_all(kinds: tuple) -> None:
+    grammar = grammar_of(kinds)
+    rng = np.random.default_rng(11)
+    texts = ["A123BC77", "A128BC77", "X123BC777", "A123BC177", "M555MM09", "AB12377", "1234AB77"]
+    for text in texts:
+        logits = spell("".join(f"{c}-" for c in text)[:18], 3.0)
+        logits += rng.normal(0, 1, logits.shape).astype(np.float32)
+        log_probabilities = logits - np.log(np.exp(logits).sum(axis=0))
+        found = ctc.search(log_probabilities.astype(np.float64), grammar)
+        rivals = [found, *(t for t in texts if ctc.is_plate(t, grammar))]
+        scores = ctc.score(np.stack([log_probabilities] * len(rivals)).astype(float), rivals)
+        assert scores.argmax() == 0 or scores.max() == scores[0]

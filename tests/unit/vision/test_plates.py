@@ -42,3 +42,29 @@ def test_other_kinds_are_read_when_asked_for() -> None:
 
 def test_the_alphabet_is_the_contract() -> None:
     assert plates.ALPHABET == "0123456789ABEKMHOPCTYX"
+
+
+@pytest.mark.parametrize(
+    ("layout", "good", "bad"),
+    [
+        ("LLDDLL", ["AB12CD", "ZZ00ZZ"], ["AB12C", "1B12CD", "AB12CDE"]),
+        ("LDDDLLR", ["A123BC77", "A123BC777"], ["A123BC", "A000BC77", "A123BC00"]),
+        ("AAA", ["A1Z", "000"], ["a1z", "AA"]),
+    ],
+)
+def test_layouts_of_one_s_own(layout: str, good: list[str], bad: list[str]) -> None:
+    grammar = plates.patterns_of(layout, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    assert all(plates.is_plate(text, grammar) for text in good)
+    assert not any(plates.is_plate(text, grammar) for text in bad)
+
+
+@pytest.mark.parametrize("layout", ["", "R", "LLX", "LRL", "ll"])
+def test_what_is_no_layout_is_refused(layout: str) -> None:
+    with pytest.raises(ValueError, match="is no layout"):
+        plates.patterns_of(layout, plates.ALPHABET)
+
+
+@pytest.mark.parametrize(("layout", "alphabet"), [("LD", "ABC"), ("LD", "123"), ("LR", "A012")])
+def test_a_layout_needs_its_characters(layout: str, alphabet: str) -> None:
+    with pytest.raises(ValueError, match="lacks"):
+        plates.patterns_of(layout, alphabet)

@@ -18,16 +18,15 @@ class TritonPythonModel:
     """One TorchScript model: one input, one output, the batch in front."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the weights and run them once, so that the first request is as fast as the rest."""
+        """Load the weights and run them, so that the first request is as fast as the rest."""
         config = json.loads(args["model_config"])
         self.input_name = config["input"][0]["name"]
         self.output_name = config["output"][0]["name"]
         self.output_shape = tuple(int(size) for size in config["output"][0]["dims"])
         folder = Path(args["model_repository"]) / args["model_version"]
         self.network = Network(folder / "model.pt", args)
-        one = np.zeros((1, *(int(size) for size in config["input"][0]["dims"])), np.float32)
-        for _ in range(3):  # torch.jit optimises during the first runs
-            self.network.rows(one, self.output_shape)
+        self.network.find_sizes(tuple(int(size) for size in config["input"][0]["dims"]))
+        pb_utils.Logger.log_info(f"{args['model_name']}: {self.network}")
 
     def execute(self, requests: list) -> list:
         """Answer the requests that Triton batched, together."""
