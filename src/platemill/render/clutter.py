@@ -112,15 +112,16 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def lettering(rng: np.random.Generator) -> Plate:
+def lettering(rng: np.random.Generator, plate_type: bool = True) -> Plate:
     """Draw a line of text without a ground of its own, such as a name on a car's boot.
 
-    The image holds the text's colour, the mask its shape.
+    The image holds the text's colour, the mask its shape. `plate_type` allows the type of
+    plates, which on a ground would be a plate.
     """
     size = int(rng.choice([30, 40, 52]))
     text = words(rng, 16).strip() or "A"
     mask = np.zeros((size + 16, 40 * len(text) + 16), np.float32)
-    if rng.random() < 0.4:
+    if plate_type and rng.random() < 0.4:
         x = 8.0 + 22
         for character in text.upper():
             if character in WIDTHS:

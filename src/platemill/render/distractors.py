@@ -132,7 +132,7 @@ def badge(rng: np.random.Generator) -> Plate:
 
 def name(rng: np.random.Generator) -> Plate:
     """A car's name in raised letters on a strip of bodywork."""
-    drawn = lettering(rng)
+    drawn = lettering(rng, plate_type=False)
     rows, columns = drawn.mask.shape
     ground = _blank(rows, columns, colour(rng))
     if rng.random() < 0.5:
@@ -154,7 +154,7 @@ def sign(rng: np.random.Generator) -> Plate:
     image = _blank(rows, columns, (240.0, 240.0, 240.0) if light else colour(rng))
     y, lines = 6, int(rng.integers(2 if light else 1, 4))
     for _ in range(lines):
-        drawn = lettering(rng)
+        drawn = lettering(rng, plate_type=False)
         high = int(rng.uniform(0.5, 1.1) * (rows - 12) / lines)
         scale = min(high / drawn.mask.shape[0], (columns - 12) / drawn.mask.shape[1])
         size = (max(4, int(drawn.mask.shape[1] * scale)), max(4, int(drawn.mask.shape[0] * scale)))

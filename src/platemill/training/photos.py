@@ -197,8 +197,9 @@ def _recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
     if rng.random() < 0.65:
         bright = np.percentile(image[::4, ::4], 97) + 8
         gains = gains * rng.uniform(0.7, 1.1) * 235 / bright
-    curve = rng.uniform(0.4, 1.15) if rng.random() < 0.6 else 1.0
-    ramp = np.arange(256)[:, None] * gains[None]
+    curve = math.exp(rng.uniform(-0.8, 0.55)) if rng.random() < 0.7 else 1.0
+    black = rng.uniform(0, 0.8) * np.percentile(image[::4, ::4], 2) if rng.random() < 0.5 else 0.0
+    ramp = (np.arange(256)[:, None] - black) * 255 / (255 - black) * gains[None]
     table = np.clip(255 * (np.clip(ramp, 0, 255) / 255) ** curve, 0, 255).astype(np.uint8)
     out = np.asarray(cv2.LUT(image, table[None]), np.uint8)
     chance = rng.random()

@@ -14,7 +14,6 @@ _CORE = 0.3
 _LEAST, _MOST = 0.55, 2.0
 _LOOSE_WEIGHT = 0.5
 _SMOOTH = 0.06
-_LEAST_SCORE = 0.5
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,9 @@ def overlap(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 def losses(maps: Tensor, plates: Tensor) -> Losses:
     """How wrong raw maps [B, 14, h, w] are.
 
-    The score learns that there is a plate and, above a half, the overlap its box reaches
-    (after Li et al., "Generalized Focal Loss", NeurIPS 2020): a steep plate whose box is hard
-    to get right is no less a plate. Boxes learn by generalised IoU, corners by their distance
-    in units of the box's shorter side. Every plate counts the same, whatever its size.
+    The score learns the overlap its box reaches (Li et al., "Generalized Focal Loss",
+    NeurIPS 2020), boxes learn by generalised IoU, corners by their distance in units of the
+    box's shorter side. Every plate counts the same, whatever its size.
 
     Args:
         maps: as the detector returns them.
@@ -120,7 +118,7 @@ def losses(maps: Tensor, plates: Tensor) -> Losses:
     line_loss = (lines * sure).sum() / some
 
     wanted = torch.zeros_like(predicted[..., 4])
-    wanted[image, cell] = _LEAST_SCORE + (1 - _LEAST_SCORE) * iou.detach().clamp(0, 1)
+    wanted[image, cell] = iou.detach().clamp(0, 1)
     logits = maps[:, 0].flatten(1)
     cross = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     score = logits.sigmoid().detach()

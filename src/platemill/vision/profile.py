@@ -115,7 +115,7 @@ class DetectorProfile(_Part):
         default=114, description="grey that the rest of the input is filled with, 0 to 255"
     )
     score_threshold: Share = Field(
-        default=0.6, description="score from which a candidate is a plate"
+        default=0.7, description="score from which a candidate is a plate"
     )
     confirmed_from: Share = Field(
         default=0.2,
@@ -207,7 +207,7 @@ class ReaderProfile(_Part):
         default=1.0, description="logits are divided by it before they become probabilities"
     )
     publish_from: Share = Field(
-        default=0.05, description="least probability of a text for it to be published"
+        default=0.1, description="least probability of a text for it to be published"
     )
 
     @model_validator(mode="before")
