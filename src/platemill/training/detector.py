@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
 
+from platemill.errors import ConfigurationError
 from platemill.serving.torchscript import multiplies_bf16
+from platemill.training.export import DETECTOR_FILE
 from platemill.training.loop import Run
 from platemill.training.nets import Detector
 from platemill.training.photos import read_photos, split
 from platemill.training.scenes import Scenes
 from platemill.training.targets import losses
+from platemill.training.unfold import start_from
 
 _LOG_EVERY, _SAVE_EVERY = 50, 200
+_LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Plan:
     rate: float
     seed: int
     workers: int
+    start_from: Path | None
     resume: bool
 
 
@@ -45,10 +51,14 @@ def train(plan: Plan) -> None:
     torch.manual_seed(plan.seed)
     torch.set_num_threads(1)
     net = Detector().to(memory_format=torch.channels_last)
+    photos = split(read_photos(plan.boxes))[0] if plan.boxes else None
+    if plan.start_from:
+        drawn = islice(Scenes(plan.batch, plan.seed, photos, plan.photo_share), _LOOKED_AT)
+        examples = (images.float() / 255.0 for images, _ in drawn)
+        start_from(net, {"": plan.start_from / DETECTOR_FILE}, examples)
     run = Run(net, plan.out, plan.rate, plan.steps)
     if plan.resume:
         run.resume()
-    photos = split(read_photos(plan.boxes))[0] if plan.boxes else None
     scenes = Scenes(plan.batch, plan.seed + run.step, photos, plan.photo_share)
     loader = DataLoader(
         scenes,
@@ -92,8 +102,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=2e-3, help="peak rate (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of weights and drawing")
     parser.add_argument("--workers", type=int, default=1, help="rendering processes")
+    parser.add_argument(
+        "--start-from", type=Path, help="model repository whose detector is trained on"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
-    train(Plan(**vars(parser.parse_args(arguments))))
+    plan = Plan(**vars(parser.parse_args(arguments)))
+    try:
+        train(plan)
+    except ConfigurationError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

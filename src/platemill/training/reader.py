@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -20,10 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
+from platemill.errors import ConfigurationError
 from platemill.render.crop import samples
 from platemill.serving.torchscript import multiplies_bf16
+from platemill.training.export import READER_FILE, STN_FILE
 from platemill.training.loop import Run
 from platemill.training.nets import Reader, Stn
+from platemill.training.unfold import start_from
 from platemill.vision.crops import CROP_HEIGHT, CROP_WIDTH, normalise
 from platemill.vision.ctc import BLANK, TIME_STEPS, decode
 from platemill.vision.plates import ALPHABET
@@ -34,6 +38,7 @@ _USES = 3
 _LONGEST, _USUAL = 9, 8
 _LOG_EVERY = 50
 _SAVE_EVERY = 100
+_LOOKED_AT = 8
 _JUDGE_EVERY = 500
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -132,11 +137,18 @@ def train(
     workers: int,
     held_out: int,
     resume: bool,
+    repository: Path | None = None,
 ) -> None:
-    """Train until `steps`, writing `last.pt` and `log.csv` into `out`."""
+    """Train until `steps`, writing `last.pt` and `log.csv` into `out`.
+
+    With a `repository` the networks that are exported there are trained on.
+    """
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     net = nn.Sequential(Stn(), Reader()).to(memory_format=torch.channels_last)
+    if repository:
+        examples = (crops for crops, _, _ in islice(Crops(batch, seed), _LOOKED_AT))
+        start_from(net, {"0.": repository / STN_FILE, "1.": repository / READER_FILE}, examples)
     run = Run(net, out, rate, steps, slow=("0.",))
     if resume:
         run.resume()
@@ -185,9 +197,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of weights and drawing")
     parser.add_argument("--workers", type=int, default=1, help="rendering processes")
     parser.add_argument("--held", type=int, default=600, help="held-out crops (%(default)s)")
+    parser.add_argument(
+        "--start-from", type=Path, help="model repository whose networks are trained on"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
     o = parser.parse_args(arguments)
-    train(o.out, o.steps, o.batch, o.rate, o.seed, o.workers, o.held, o.resume)
+    try:
+        train(o.out, o.steps, o.batch, o.rate, o.seed, o.workers, o.held, o.resume, o.start_from)
+    except ConfigurationError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

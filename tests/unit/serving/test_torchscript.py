@@ -6,28 +6,18 @@ torch is not installed in the main environment: the cases run in Triton's, all i
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from platemill.settings import Settings
+from triton_python import run
 
 CASES = Path(__file__).parents[2] / "support" / "network_cases.py"
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    done = subprocess.run(
-        [Settings(home=".").triton_interpreter, CASES, tmp_path_factory.mktemp("networks")],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(run(str(CASES), str(tmp_path_factory.mktemp("networks"))))
 
 
 def test_the_fastest_precision_is_chosen_by_itself(found: Any) -> None:

@@ -1,36 +1,11 @@
-"""The detector's training: photos, scenes, targets, candidates; in Triton's environment.
+"""The detector's training: photos, scenes, targets, candidates, in Triton's environment."""
 
-torch is not installed in the main environment, so every test runs a child process.
-"""
-
-import os
-import subprocess
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).resolve().parents[3]
-PYTHON = Path(os.environ.get("PLATEMILL_TRITON_PYTHON", ROOT / ".venv-triton" / "bin" / "python"))
-
-pytestmark = pytest.mark.skipif(
-    not PYTHON.exists(), reason=f"Triton's environment is not built: no {PYTHON}"
-)
-
-
-def run(code: str, *arguments: str) -> None:
-    """Run code in Triton's environment; it has to end well."""
-    done = subprocess.run(
-        [str(PYTHON), "-c", code, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        cwd=ROOT / "tests",
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+from triton_python import check
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_perfect_detector_loses_nothing() -> None:
-    run("""
+    check("""
 import torch
 from platemill.training.nets import candidates
 from platemill.training.targets import assign, losses, overlap
@@ -87,7 +62,7 @@ assert abs(float(same) - 1) < 1e-5
 
 
 def test_what_is_not_known_is_not_learnt() -> None:
-    run("""
+    check("""
 import torch
 from platemill.training.targets import assign, losses
 plates = torch.zeros(1, 16, 16)
@@ -108,7 +83,7 @@ assert losses(maps, plates).score > plain.score + 1, "elsewhere"
 
 
 def test_every_plate_has_a_cell_however_small_it_is() -> None:
-    run("""
+    check("""
 import torch
 from platemill.training.targets import assign
 plates = torch.zeros(1, 16, 16)
@@ -122,7 +97,7 @@ assert set(chosen[chosen >= 0].tolist()) == set(range(16))
 
 
 def test_candidates_are_float32_for_every_image_and_precision() -> None:
-    run("""
+    check("""
 import torch
 from platemill.training.nets import Detector, DetectorCandidates
 torch.manual_seed(0)
@@ -144,7 +119,7 @@ assert ((whole[..., 5:13] >= low - over) & (whole[..., 5:13] <= high + over)).al
 
 
 def test_photos_are_split_and_seen_with_their_plates(folder: Path) -> None:
-    run(
+    check(
         """
 import sys
 from pathlib import Path
@@ -173,7 +148,7 @@ assert seen > 20 and whites > 0.85 * seen, (seen, whites)
 
 
 def test_batches_follow_the_seed_and_hold_photos_and_clutter(folder: Path) -> None:
-    run(
+    check(
         """
 import sys
 from itertools import islice

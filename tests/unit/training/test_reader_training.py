@@ -1,34 +1,6 @@
-"""The reader's training, in Triton's environment: batches, loss, networks.
+"""The reader's training, in Triton's environment: batches, loss, networks."""
 
-torch is not installed in the main environment, so every test runs a child process.
-"""
-
-import os
-import subprocess
-from pathlib import Path
-
-import pytest
-
-ROOT = Path(__file__).resolve().parents[3]
-PYTHON = Path(os.environ.get("PLATEMILL_TRITON_PYTHON", ROOT / ".venv-triton" / "bin" / "python"))
-
-pytestmark = pytest.mark.skipif(
-    not PYTHON.exists(), reason=f"Triton's environment is not built: no {PYTHON}"
-)
-
-
-def check(code: str) -> None:
-    """Run code in Triton's environment; its own asserts have to hold."""
-    done = subprocess.run(
-        [str(PYTHON), "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        cwd=ROOT / "tests",
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+from triton_python import check
 
 
 def test_batches_hold_crops_and_texts_that_may_be_empty() -> None:

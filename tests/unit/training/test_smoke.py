@@ -1,36 +1,9 @@
-"""The training and the export, for a few steps, in Triton's environment.
+"""The training and the export, for a few steps, in Triton's environment."""
 
-torch is not installed in the main environment, so every test runs a child process.
-"""
-
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[3]
-PYTHON = Path(os.environ.get("PLATEMILL_TRITON_PYTHON", ROOT / ".venv-triton" / "bin" / "python"))
-
-pytestmark = pytest.mark.skipif(
-    not PYTHON.exists(), reason=f"Triton's environment is not built: no {PYTHON}"
-)
-
-
-def run(*arguments: str) -> str:
-    """Run Python in Triton's environment and return what it printed."""
-    done = subprocess.run(
-        [str(PYTHON), *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        cwd=ROOT / "tests",
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
+from triton_python import run
 
 TRAIN = """
 import sys
@@ -102,6 +75,43 @@ for h, w in ((32, 32), (384, 640), (640, 96)):
 print("fine")
 """
     assert "fine" in run("-c", code, str(repository))
+
+
+def test_a_training_starts_from_exported_weights(repository: Path, tmp_path: Path) -> None:
+    code = """
+import sys, torch
+from pathlib import Path
+from torch import nn
+from platemill.training import detector, reader
+from platemill.training.nets import Detector, DetectorCandidates, Reader, Stn
+from platemill.training.unfold import start_from
+root, out = Path(sys.argv[1]), sys.argv[2]
+net = Detector()
+images = torch.rand(4, 3, 64, 96)
+start_from(net, {"": root / "yolo/1/detector.pt"}, [images])
+exported = torch.jit.load(str(root / "yolo/1/detector.pt"))
+assert torch.allclose(DetectorCandidates(net).eval()(images), exported(images), atol=1e-2)
+norm = net.stem[0][1]
+net.train()(images)
+assert norm.running_var.min() > 0 and not torch.allclose(norm.running_var, torch.ones(1))
+both = nn.Sequential(Stn(), Reader())
+crops = torch.rand(6, 3, 24, 94) * 2 - 1
+files = {"0.": root / "stn/1/model.pt", "1.": root / "lprnet/1/model.pt"}
+start_from(both, files, [crops])
+stn, lprnet = (torch.jit.load(str(path)) for path in files.values())
+assert torch.allclose(both.eval()(crops), lprnet(stn(crops)), atol=1e-3)
+few = ["--steps", "1", "--workers", "0", "--start-from", str(root), "--out"]
+detector.main([*few, f"{out}/detector", "--batch", "2"])
+reader.main([*few, f"{out}/reader", "--batch", "8", "--held", "8"])
+try:
+    start_from(Detector(), files, [images])
+except Exception as error:
+    assert "another network" in str(error), error
+else:
+    raise AssertionError("another network was taken")
+print("fine")
+"""
+    assert "fine" in run("-c", code, str(repository), str(tmp_path))
 
 
 @pytest.mark.parametrize("module", ["detector", "reader", "export", "judge", "curves"])
