@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from platemill.vision.detector import corners_of
+
 _WHOLE = 0.97
 _MOSTLY = 0.65
 _HARDLY = 0.02
@@ -81,7 +83,7 @@ class Labels:
         """
         if not len(self):
             return self
-        upright = self.boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+        upright = corners_of(self.boxes)
         known = self.known()
         quads = np.where(known[:, None, None], self.corners, upright).astype(np.float32)
         moved = cv2.perspectiveTransform(quads.reshape(1, -1, 2), matrix).reshape(-1, 4, 2)

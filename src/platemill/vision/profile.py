@@ -144,7 +144,7 @@ class DetectorProfile(_Part):
             raise ValueError(f"long_side {self.long_side} is no multiple of stride {self.stride}")
         return self
 
-    @property
+    @cached_property
     def weakest(self) -> DetectorProfile:
         """The same, but with every candidate that reading may confirm."""
         least = min(self.confirmed_from, self.score_threshold)
