@@ -38,7 +38,7 @@ def swap(
     wide = float(box[2] - box[0]) * rng.uniform(0.95, 1.2)
     if plate.two_lines:
         wide *= rng.uniform(0.55, 0.85)
-    quad = project(random_pose(rng, 0.6), max(wide, _LEAST_WIDTH), rows / columns)
+    quad = project(random_pose(rng, 1.0), max(wide, _LEAST_WIDTH), rows / columns)
     turn = math.radians(roll)
     turned = quad @ np.array(
         [[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]], np.float32

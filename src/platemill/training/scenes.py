@@ -123,15 +123,28 @@ def shown(rng: np.random.Generator, scene: Scene) -> Scene:
         image = image[:, ::-1]
         plates = plates.mapped(np.array([[-1.0, 0, WIDTH], [0, 1, 0], [0, 0, 1]]))
     plates = plates.within(WIDTH, HEIGHT)
-    if rng.random() < 0.5:
-        gain, lift = rng.uniform(0.75, 1.2), rng.uniform(-15, 15)
-        table = np.clip(np.arange(256) * gain + lift, 0, 255).astype(np.uint8)
+    table = _exposure(rng)
+    if table is not None:
         image = np.asarray(cv2.LUT(np.ascontiguousarray(image), table), np.uint8)
     if rng.random() < 0.15:
         image = np.array(image)
         for _ in range(int(rng.integers(1, 4))):
             _blank(rng, image, plates)
     return Scene(image, plates)
+
+
+def _exposure(rng: np.random.Generator) -> NDArray[np.uint8] | None:
+    """Old to new brightness, uint8 [256]: a little off, burnt out, or night; None: as it is."""
+    chance = rng.random()
+    if chance < 0.4:
+        gain, lift = rng.uniform(0.75, 1.2), rng.uniform(-15, 15)
+    elif chance < 0.5:
+        gain, lift = rng.uniform(1.2, 2.2), rng.uniform(0, 40)
+    elif chance < 0.58:
+        gain, lift = rng.uniform(0.15, 0.6), rng.uniform(0, 20)
+    else:
+        return None
+    return np.clip(np.arange(256) * gain + lift, 0, 255).astype(np.uint8)
 
 
 def _blank(rng: np.random.Generator, image: NDArray[np.uint8], plates: Labels) -> None:
