@@ -6,10 +6,11 @@ TRITON_VENV := .venv-triton
 MAIN_READY := $(VENV)/.ready
 TRITON_READY := $(TRITON_VENV)/.ready
 DEMO := build/demo
+CHAOS := build/chaos
 PIP := bin/python -m pip --disable-pip-version-check install --quiet --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check-system demo test check lint clean
+.PHONY: help setup check-system demo test chaos check lint clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +37,15 @@ demo: setup ## render a small archive, run the night over it, ask it something
 
 test: setup check ## set up what is missing and pass the tests
 	@$(VENV)/bin/python -m pytest
+
+# Whatever fails, the page is written; it says what failed, and its maker ends with 1.
+chaos: export PYTHONPATH := tests/support
+chaos: setup ## kill nights at every point, over half an hour (goes on if run again)
+	-@$(VENV)/bin/python -m chaos.matrix --out $(CHAOS)
+	-@$(VENV)/bin/python -m chaos.whole --out $(CHAOS)
+	-@$(VENV)/bin/python -m chaos.soak --out $(CHAOS)
+	@$(VENV)/bin/python -m chaos.report --out $(CHAOS) --docs docs
+	@$(VENV)/bin/python -m pytest -m chaos
 
 check: setup ## linters, types and the direction of imports
 	@$(VENV)/bin/ruff check

@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from platemill.lake import Lake, ShardRecord
+from platemill.lake import Lake, ShardRecord, open_lake
 from platemill.schema import IMAGES, INVENTORY, RECOGNITIONS
 from platemill.settings import Settings
 from platemill.warehouse.checks import run_checks
@@ -36,9 +36,10 @@ SELECT format('file:///c{}/{}-{}.jpg', i % 40, $day, i) AS uri, md5(uri) AS imag
     format('c{}', i % 40) AS camera_id,
     $day::TIMESTAMP AT TIME ZONE 'UTC' + to_microseconds(86400000000 * i // $images) AS captured_at,
     $day::DATE AS day, 100000::BIGINT AS byte_size, 1920::INT AS width, 1080::INT AS height,
-    'recognised' AS status, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail, 1::INT AS plates,
+    'recognised' AS status, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail,
+    NULL::VARCHAR AS stage, 1::BIGINT AS attempts, 1::INT AS plates,
     'layout' AS time_source, captured_at AS modified_at, 'p1' AS pipeline_version, 'r' AS run_id,
-    captured_at AS processed_at
+    captured_at AS processed_at, NULL::TIMESTAMPTZ AS deleted_at
 FROM range($first, $images) t(i)
 """
 RECOGNITION_ROWS = """
@@ -54,16 +55,18 @@ FROM made
 def stage_day(lake: Lake, day: date, images: int, first: int = 0) -> ShardRecord:
     """Stage made-up rows of a day as one shard."""
     key = f"{day}-{first}"
-    folder = lake.staging(key)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         made = connection.sql(IMAGE_ROWS, params={"day": day, "first": first, "images": images})
         rows = made.to_arrow_table().cast(IMAGES.arrow)
         connection.register("made", rows)
         plates = connection.sql(RECOGNITION_ROWS).to_arrow_table().cast(RECOGNITIONS.arrow)
-    pq.write_table(rows, folder / "a-images.parquet")
-    pq.write_table(plates, folder / "a-recognitions.parquet")
-    names = [lake.name_of(folder / f"a-{what}.parquet") for what in ("images", "recognitions")]
+    names = []
+    for table, what in ((IMAGES, rows), (RECOGNITIONS, plates)):
+        temporary = lake.storage.temporary(".parquet")
+        pq.write_table(what, temporary)
+        names.append(lake.stage(key, "a", table.name, temporary))
+        temporary.unlink()
     counts = {"recognised": rows.num_rows}
     record = ShardRecord(key, day, "r", "a", names[0], names[1], counts, plates.num_rows)
     lake.record_shard(key, record)
@@ -89,9 +92,9 @@ def night(settings: Settings, records: list[ShardRecord], run_id: str) -> dict[s
 
 
 def _inventory(settings: Settings, records: list[ShardRecord]) -> pa.Table:
-    lake = Lake(settings.lake)
+    lake = open_lake(settings)
     columns = [name for name in INVENTORY.arrow.names if name in IMAGES.arrow.names]
-    parts = [pq.read_table(lake.root / r.images_path, columns=columns) for r in records]
+    parts = [pq.read_table(lake.storage.locate(r.images_path), columns=columns) for r in records]
     table = pa.concat_tables(parts)
     for field in INVENTORY.arrow:
         if field.name not in columns:
@@ -106,7 +109,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(home=Path(folder))
-        lake = Lake(settings.lake)
+        lake = open_lake(settings)
         days = [FIRST + timedelta(days=n) for n in range(asked.days)]
         records = [stage_day(lake, day, asked.images) for day in days]
         full = night(settings, records, "full")

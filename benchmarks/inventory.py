@@ -66,7 +66,7 @@ def measure(what: str, folder: Path) -> dict[str, object]:
         columns = ["uri", "image_id", "camera_id", "captured_at", "reason"]
         done = pa.schema([IMAGES.arrow.field(name) for name in columns]).empty_table()
         plan = make_plan(pq.read_table(snapshot), done, "benchmark", 128)
-        rows, read = plan.table.num_rows, len(plan.shards)
+        rows, read = plan.total, len(plan.shards)
     else:
         inventory = take_inventory([archive], LAYOUT, known, max_image_bytes=1 << 30)
         rows, read = inventory.table.num_rows, inventory.new

@@ -20,7 +20,13 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from platemill.documents import write_json
-from platemill.errors import GenerationConflict, PlatemillError, RetryableError, error_record
+from platemill.errors import (
+    GenerationConflict,
+    LeaseLost,
+    PlatemillError,
+    RetryableError,
+    error_record,
+)
 from platemill.launch.night import new_run_id
 from platemill.launch.progress import StageProgress
 from platemill.launch.stages import Night
@@ -34,8 +40,10 @@ _PUBLISH_ATTEMPTS = 3
 
 def _worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     error = state.result(raise_on_failure=False)
-    # After a conflict the facts have to be merged again, which `_publish_night` does.
-    return isinstance(error, RetryableError | OSError) and not isinstance(error, GenerationConflict)
+    # After a conflict the facts have to be merged again, which `_publish_night` does. Who lost a
+    # lease must not go on.
+    useless = isinstance(error, GenerationConflict | LeaseLost)
+    return isinstance(error, RetryableError | OSError) and not useless
 
 
 def _stage(name: str, retries: int = 0, delay: float = 5.0) -> Callable[..., Any]:
@@ -66,6 +74,12 @@ def recognise(night: Night) -> dict[str, int]:
     """Recognise every shard that has no record yet, in a Ray job."""
     with StageProgress("recognise") as progress:
         return night.recognise(progress.update)
+
+
+@_stage("budget")
+def check_budget(night: Night) -> None:
+    """Stop, before anything is published, if a day lost more images than it may."""
+    night.budget()
 
 
 @_stage("facts", retries=1)
@@ -126,10 +140,17 @@ def nightly(
     seen = take_inventory(night)
     waiting = make_plan(night)
     logger.info("%d images seen, %d new", seen, waiting)
+    for warning in night.warnings():
+        logger.warning("%s", warning)
     if night.has_work():
-        counts = recognise(night)
-        logger.info("recognised: %s", counts)
-        _publish_night(night)
+        with night.holding(logger.info):
+            if night.has_work():
+                counts = recognise(night)
+                logger.info("recognised: %s", counts)
+                check_budget(night)
+                _publish_night(night)
+            else:
+                logger.info("another run has done it all, nothing is left to do")
     summary = night.finish()
     create_markdown_artifact(key="night", markdown=_report(summary), description="The night")
     return summary
@@ -138,7 +159,7 @@ def nightly(
 def _publish_night(night: Night) -> None:
     """Publish, beginning again from the facts whenever another run published first."""
     logger = get_run_logger()
-    with night.publishing():
+    with night.publishing(logger.info):
         for attempt in range(_PUBLISH_ATTEMPTS):
             dirty = merge_facts(night)
             logger.info("days changed: %s", ", ".join(map(str, dirty)))

@@ -12,17 +12,33 @@ import os
 import socket
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from platemill.errors import PlatemillError, RetryableError, ServerUnavailable
+from platemill.errors import (
+    InferenceFailed,
+    LeaseLost,
+    PlatemillError,
+    RetryableError,
+    ServerHangs,
+    ServerUnavailable,
+)
 from platemill.settings import Settings, load_settings
 from ray_jobs.feeding import Feed, Turnstile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from platemill.lake import Lake
     from platemill.recognize.plan import PlannedImage
+    from platemill.recognize.poison import Verdict
+    from platemill.schema import Stage
 
 __all__ = ["Outcome", "TritonNode", "Worker"]
+
+_GREY, _SIDE = 90, 64
 
 
 @dataclass(frozen=True)
@@ -36,12 +52,19 @@ class Outcome:
     @property
     def final(self) -> bool:
         """Whether another attempt is useless."""
+        if isinstance(self.error, LeaseLost):
+            return True
         return self.error is not None and not isinstance(self.error, RetryableError)
 
     @property
     def server_lost(self) -> bool:
         """Whether Triton did not answer."""
         return isinstance(self.error, ServerUnavailable)
+
+    @property
+    def server_hangs(self) -> bool:
+        """Whether Triton took an image and gave no answer, so that it has to be started again."""
+        return isinstance(self.error, ServerHangs)
 
 
 class TritonNode:
@@ -58,12 +81,16 @@ class TritonNode:
         self._workdir = self._settings.runs / run_id / name
         self._server: Any = None
 
-    def address(self) -> str:
-        """Start the server unless it runs and is well; return its gRPC address."""
+    def address(self, afresh: bool = False) -> str:
+        """Start the server unless it runs and is well; return its gRPC address.
+
+        Args:
+            afresh: start it again in any case; a server that hangs says that it is well.
+        """
         from platemill.serving.embedded import BACKENDS, EmbeddedTriton
         from platemill.serving.repository import repository_of
 
-        if self._server is not None and not _answers(self._server.grpc):
+        if self._server is not None and (afresh or not _answers(self._server.grpc)):
             self.stop()
         if self._server is None:
             settings = self._settings
@@ -133,7 +160,7 @@ class Worker:
         import pyarrow as pa
 
         from platemill.archive.reader import ArchiveReader
-        from platemill.lake import Lake
+        from platemill.lake import open_lake
         from platemill.recognize.recogniser import recognise
         from platemill.recognize.shards import write_shard
         from platemill.serving.client import PlateClient
@@ -144,16 +171,17 @@ class Worker:
         pa.set_io_thread_count(2)
         settings = self._settings
         self._reader = ArchiveReader()
-        self._lake = Lake(settings.lake)
+        self._lake = open_lake(settings)
+        self._check_lease = _lease_checker(self._lake, settings.runs / self._run_id)
         self._recognise, self._write_shard, self._client = recognise, write_shard, PlateClient
 
-    def connect(self, address: str) -> None:
+    def connect(self, address: str, seconds: float) -> None:
         """Use the Triton server at this gRPC address from now on, as soon as it answers.
 
         Raises:
-            ServerUnavailable: it does not answer in the time that a start may take.
+            ServerUnavailable: it does not answer in so many seconds.
         """
-        deadline = time.monotonic() + self._settings.triton_start_seconds
+        deadline = time.monotonic() + seconds
         while not _answers(address):
             if time.monotonic() > deadline:
                 raise ServerUnavailable(
@@ -163,16 +191,65 @@ class Worker:
             time.sleep(0.2)
         with self._lock:
             old, self._model = self._model, None
-            self._model = self._client(address, slots=self._settings.images_in_flight)
+            self._model = self._client(
+                address,
+                slots=self._settings.images_in_flight,
+                seconds=self._settings.triton_answer_seconds,
+            )
         if old is not None:
             old.close()
 
+    def greet(self) -> None:
+        """Decode and recognise a plain grey picture, of which nothing can be to blame.
+
+        Raises:
+            ServerUnavailable: Triton dies or hangs on that, too.
+        """
+        import cv2
+        import numpy as np
+
+        from platemill.archive.decode import decode_image
+
+        grey = np.full((_SIDE, _SIDE, 3), _GREY, np.uint8)
+        pixels = decode_image(cv2.imencode(".png", grey)[1].tobytes(), grey.size)
+        # That a model fails on it says nothing of those that die.
+        with contextlib.suppress(InferenceFailed):
+            self._model(pixels)
+
     def recognise(self, key: str, images: list[PlannedImage]) -> Outcome:
         """Recognise one shard and record it; the result of an attempt that lost is thrown away."""
+        return self._outcome(key, lambda: self._recognise_shard(key, images))
+
+    def alone(
+        self,
+        key: str,
+        images: list[PlannedImage],
+        poison: Mapping[str, Verdict],
+        record: bool,
+        trail: Path,
+    ) -> Outcome:
+        """Recognise images of an isolated shard, one after the other.
+
+        Args:
+            key: the shard.
+            images: all of the shard's if it is to be recorded, else the ones to try.
+            poison: URI → verdict of images that are not touched.
+            record: record the shard; else the rows are thrown away.
+            trail: a file that says where the image is that is on its way, should this be the end.
+        """
+        with _Trail(trail) as entered:
+            return self._outcome(
+                key,
+                lambda: self._recognise_shard(
+                    key, images, poison=poison, in_flight=1, enter=entered.enter, record=record
+                ),
+            )
+
+    def _outcome(self, key: str, work: Callable[[], None]) -> Outcome:
         started = time.monotonic()
         error = None
         try:
-            self._recognise_shard(key, images)
+            work()
         except PlatemillError as raised:
             error = raised
         finally:
@@ -195,7 +272,15 @@ class Worker:
                 key: (count.plates, dict(count.by_status)) for key, count in self._counts.items()
             }
 
-    def _recognise_shard(self, key: str, images: list[PlannedImage]) -> None:
+    def _recognise_shard(
+        self,
+        key: str,
+        images: list[PlannedImage],
+        *,
+        in_flight: int | None = None,
+        record: bool = True,
+        **given: Any,
+    ) -> None:
         from platemill.archive.decode import decode_image
 
         settings = self._settings
@@ -209,15 +294,20 @@ class Worker:
                 self._reader.read,
                 lambda data: decode_image(data, settings.max_image_pixels),
                 model,
-                in_flight=settings.images_in_flight,
+                in_flight=in_flight or settings.images_in_flight,
                 run_id=self._run_id,
                 pipeline_version=self._pipeline_version,
                 now=lambda: dt.datetime.now(dt.UTC),
+                **given,
             )
             # Closed here, not whenever: its threads end before the next shard counts on room.
             with contextlib.closing(results):
                 counted = self._counted(feed.results(results), counts)
-                self._write_shard(self._lake, key, counted)
+                if record:
+                    day = images[0].day
+                    self._write_shard(self._lake, key, counted, lambda: self._check_lease(day))
+                else:
+                    deque(counted, maxlen=0)
 
     def _counted(self, results: Any, counts: _Counts) -> Any:
         for result in results:
@@ -226,3 +316,30 @@ class Worker:
                 status = result.status.value
                 counts.by_status[status] = counts.by_status.get(status, 0) + 1
             yield result
+
+
+def _lease_checker(lake: Lake, run: Path) -> Callable[[dt.date], None]:
+    """A function that raises ``LeaseLost`` if the run of this folder lost the lease of a day."""
+    from platemill.lake.lease import Tokens, day_lease
+
+    tokens = Tokens.load(run)
+    return lambda day: tokens.check(lake.storage, [day_lease(day)])
+
+
+class _Trail:
+    """Notes in a file where an image is, in one write, so that a death leaves a whole word."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> _Trail:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC)
+        return self
+
+    def __exit__(self, *_why: object) -> None:
+        os.close(self._file)
+        self._path.unlink(missing_ok=True)
+
+    def enter(self, _image: PlannedImage, stage: Stage) -> None:
+        os.pwrite(self._file, f"{stage.value:<9}".encode(), 0)

@@ -6,7 +6,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -14,10 +15,14 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platemill.errors import PlatemillError, ServerUnavailable
-from platemill.recognize.plan import Plan
+from platemill.launch.records import read_tried
+from platemill.recognize.plan import Plan, PlannedImage
+from platemill.recognize.poison import Death, Ending
 from platemill.settings import Settings
 from ray_jobs.actors import Outcome, TritonNode, Worker
+from ray_jobs.hands import Hired, Server, first_line
 from ray_jobs.shard_queue import ShardQueue
+from ray_jobs.ward import Patient, Ward, server_death, worker_death
 
 __all__ = ["Crew"]
 
@@ -25,32 +30,20 @@ _LOG = logging.getLogger(__name__)
 
 # Two shards a worker: one is recognised while the one before it is written.
 _SHARDS_A_WORKER = 2
-# Workers may die this often in a row without having finished a shard in between.
+# Servers and workers may die this often in a row without a sign of life in between: a shard
+# recorded, a group that lived, a plain grey picture recognised.
 _MAX_DEATHS = 4
 _POLL_SECONDS = 0.5
 _STOP_SECONDS = 20.0
-
-
-@dataclass(eq=False)
-class _Hired:
-    actor: Any
-    node: str = ""
-    prepared: bool = False
-    connected: bool = False
-    connecting: bool = False
-    shards: set[str] = field(default_factory=set)
-    counts: dict[str, tuple[int, dict[str, int]]] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class _Server:
-    actor: Any
-    address: str | None = None
-    asked: bool = False
+# An embedded server was ready before its address was told.
+_CONNECT_SECONDS = 30.0
 
 
 class Crew:
     """Works a queue of shards off with Ray actors.
+
+    A shard that was there at two deaths is isolated: nothing else is worked on at its place, and
+    the images that kill are searched for and quarantined, so that the rest of it is recorded.
 
     Everything that was asked of an actor is a reference in one table; ``step`` waits for any of
     them and lets ``_on_…`` say what comes next.
@@ -67,9 +60,12 @@ class Crew:
         self._run_id = run_id
         self._plan = plan
         self._queue = queue
-        self._asked: dict[Any, tuple[str, _Hired | _Server, str]] = {}
-        self._workers: list[_Hired] = []
-        self._servers: dict[str, _Server] = {}
+        self._asked: dict[Any, tuple[str, Hired | Server, str]] = {}
+        self._workers: list[Hired] = []
+        self._servers: dict[str, Server] = {}
+        self._ward = Ward()
+        self._poisonous = 0
+        self._tried = read_tried(settings.runs / run_id)
         self._deaths = 0
 
     def __enter__(self) -> Crew:
@@ -116,6 +112,7 @@ class Crew:
             if time.monotonic() - asked >= _POLL_SECONDS:
                 asked = time.monotonic()
                 self._ask_counts()
+                self._end_stalled()
                 yield None
 
     def live_counts(self) -> list[tuple[int, dict[str, int]]]:
@@ -127,13 +124,13 @@ class Crew:
             if key in hired.shards
         ]
 
-    def _hire(self) -> None:
+    def _hire(self, *, shaken: bool = False) -> None:
         actor = (
             ray.remote(Worker)
             .options(num_cpus=1, max_restarts=0, max_concurrency=_SHARDS_A_WORKER + 1)
             .remote(self._run_id, self._plan.pipeline_version)
         )
-        hired = _Hired(actor)
+        hired = Hired(actor, shaken=shaken)
         self._workers.append(hired)
         self._ask("node", hired, actor.node.remote())
         self._ask("prepare", hired, actor.prepare.remote())
@@ -145,10 +142,10 @@ class Crew:
             .options(num_cpus=0, max_restarts=0, scheduling_strategy=place)
             .remote(self._run_id)
         )
-        self._servers[node] = server = _Server(actor, asked=True)
+        self._servers[node] = server = Server(actor, asked=True)
         self._ask("address", server, actor.address.remote(), node)
 
-    def _ask(self, what: str, whom: _Hired | _Server, reference: Any, detail: str = "") -> None:
+    def _ask(self, what: str, whom: Hired | Server, reference: Any, detail: str = "") -> None:
         self._asked[reference] = (what, whom, detail)
 
     def _ask_counts(self) -> None:
@@ -157,29 +154,56 @@ class Crew:
             if hired.shards and hired not in waiting:
                 self._ask("counts", hired, hired.actor.counts.remote())
 
+    def _end_stalled(self) -> None:
+        """End workers that have finished no image for too long; they are replaced as dead ones."""
+        limit = self._settings.stall_seconds
+        for hired in self._workers:
+            if hired.shards and not hired.stalled and time.monotonic() - hired.moved_at > limit:
+                hired.stalled = True
+                ray.kill(hired.actor)
+
     def _settle(self, reference: Any) -> str | None:
         what, whom, detail = self._asked.pop(reference)
         try:
             value = ray.get(reference)
         except RayActorError as error:
-            if isinstance(whom, _Hired):
+            if isinstance(whom, Hired):
                 self._worker_died(whom, error)
             else:
                 self._server_died(detail, error)
             return None
         except RayTaskError as error:
-            if what == "recognise" and isinstance(whom, _Hired):
-                whom.shards.discard(detail)
-                self._queue.failed(detail, str(error))
-                self._connect(whom)
-                self._fill_all()
-                return None
-            cause = error.cause
-            raise cause if isinstance(cause, PlatemillError) else error from None
+            self._task_failed(what, whom, detail, error)
+            return None
         return self._answered(what, whom, detail, value)
 
-    def _answered(self, what: str, whom: _Hired | _Server, detail: str, value: Any) -> str | None:
-        if isinstance(whom, _Server):
+    def _task_failed(
+        self, what: str, whom: Hired | Server, detail: str, error: RayTaskError
+    ) -> None:
+        cause = error.cause
+        if isinstance(whom, Hired):
+            if what == "recognise":
+                whom.shards.discard(detail)
+                self._queue.failed(detail, str(error))
+            elif what == "alone":
+                whom.shards.discard(detail)
+                self._step_failed(self._ward.find(detail), str(error))
+            elif what in ("connect", "greet") and isinstance(cause, ServerUnavailable):
+                # A server that is given is not ours to start again.
+                if what == "connect" and self._settings.triton_address is not None:
+                    raise cause from None
+                whom.connecting = False
+                self._not_well(whom, cause)
+                return
+            else:
+                raise cause if isinstance(cause, PlatemillError) else error from None
+            self._connect(whom)
+            self._fill_all()
+            return
+        raise cause if isinstance(cause, PlatemillError) else error from None
+
+    def _answered(self, what: str, whom: Hired | Server, detail: str, value: Any) -> str | None:
+        if isinstance(whom, Server):
             whom.address, whom.asked = value, False
             _LOG.info("Triton answers at %s on node %s", value, detail[:8])
             for hired in self._workers:
@@ -187,11 +211,20 @@ class Crew:
                     self._connect(hired)
         elif what == "recognise":
             return self._shard_ended(whom, value)
+        elif what == "alone":
+            return self._step_ended(whom, value)
         elif what == "counts":
+            if whom.counts != value:
+                whom.moved_at = time.monotonic()
             whom.counts = value
         elif what == "connect":
-            whom.connecting, whom.connected = False, True
-            self._fill(whom)
+            if whom.shaken:
+                self._ask("greet", whom, whom.actor.greet.remote())
+            else:
+                self._is_connected(whom)
+        elif what == "greet":
+            whom.shaken, self._deaths = False, 0
+            self._is_connected(whom)
         elif what == "node":
             whom.node = value
             if self._settings.triton_address is None and value not in self._servers:
@@ -202,20 +235,43 @@ class Crew:
             self._connect(whom)
         return None
 
-    def _connect(self, hired: _Hired) -> None:
-        address = self._settings.triton_address
-        if address is None and hired.node in self._servers:
-            address = self._servers[hired.node].address
+    def _connect(self, hired: Hired) -> None:
+        address, seconds = self._address(hired), _CONNECT_SECONDS
+        if self._settings.triton_address is not None:
+            seconds = self._settings.triton_start_seconds
         if address is None or not hired.prepared or hired.connected or hired.connecting:
             return
         if hired.shards or not hired.node:
             # Shards that still run use the connection that this would replace.
             return
-        hired.connecting = True
-        self._ask("connect", hired, hired.actor.connect.remote(address))
+        hired.connecting, hired.address = True, address
+        self._ask("connect", hired, hired.actor.connect.remote(address, seconds))
 
-    def _fill(self, hired: _Hired) -> None:
-        while hired.connected and len(hired.shards) < _SHARDS_A_WORKER:
+    def _is_connected(self, hired: Hired) -> None:
+        # The server may have been started again in the meantime.
+        hired.connecting, hired.connected = False, hired.address == self._address(hired)
+        self._connect(hired)
+        self._fill_all()
+
+    def _address(self, hired: Hired) -> str | None:
+        """Where its server answers; None while that is not known."""
+        if self._settings.triton_address is not None:
+            return self._settings.triton_address
+        server = self._servers.get(hired.node)
+        return None if server is None else server.address
+
+    def _place(self, hired: Hired) -> str:
+        """What shares a server with it: its node, or everybody where the servers are given."""
+        return hired.node if self._settings.triton_address is None else ""
+
+    def _fill(self, hired: Hired) -> None:
+        if not hired.connected:
+            return
+        patient = self._ward.at(self._place(hired))
+        if patient is not None:
+            self._step(patient, hired)
+            return
+        while len(hired.shards) < _SHARDS_A_WORKER:
             idle = sum(not other.shards for other in self._workers)
             if hired.shards and self._queue.waiting <= idle:
                 # The last shards are for those who have none.
@@ -223,71 +279,188 @@ class Crew:
             key = self._queue.take()
             if key is None:
                 return
-            hired.shards.add(key)
-            images = self._plan.images(key)
-            self._ask("recognise", hired, hired.actor.recognise.remote(key, images), key)
+            images = self._images(key)
+            self._give("recognise", hired, key, hired.actor.recognise.remote(key, images))
+
+    def _images(self, key: str) -> list[PlannedImage]:
+        images = self._plan.images(key)
+        if not self._tried:
+            return images
+        return [replace(i, attempts=self._tried.get(i.uri, i.attempts)) for i in images]
+
+    def _give(self, what: str, hired: Hired, key: str, reference: Any) -> None:
+        hired.shards.add(key)
+        hired.moved_at = time.monotonic()
+        self._ask(what, hired, reference, key)
 
     def _fill_all(self) -> None:
         for hired in self._workers:
             self._fill(hired)
 
-    def _shard_ended(self, hired: _Hired, outcome: Outcome) -> str | None:
+    def _shard_ended(self, hired: Hired, outcome: Outcome) -> str | None:
         hired.shards.discard(outcome.key)
+        hired.moved_at = time.monotonic()
         if outcome.error is None:
             self._deaths = 0
             self._queue.done(outcome.key)
             _LOG.info("shard %s is recorded after %.1f s", outcome.key, outcome.seconds)
             self._connect(hired)
-            self._fill(hired)
+            self._fill_all()
             return outcome.key
         if outcome.final:
             raise outcome.error
         _LOG.warning("shard %s failed: %s", outcome.key, outcome.error)
-        self._queue.failed(outcome.key, str(outcome.error))
         if outcome.server_lost:
-            # No more work for it until its server is known to answer.
-            hired.connected = False
-            self._ask_server(hired)
-        if not hired.connected:
-            self._connect(hired)
+            self._was_there(outcome.key)
+            self._ask_server(hired, afresh=outcome.server_hangs)
+        else:
+            self._queue.failed(outcome.key, str(outcome.error))
+        self._connect(hired)
         self._fill_all()
         return None
 
-    def _ask_server(self, hired: _Hired) -> None:
-        server = self._servers.get(hired.node)
-        if server is not None and not server.asked:
-            server.address, server.asked = None, True
-            self._ask("address", server, server.actor.address.remote(), hired.node)
+    def _was_there(self, key: str) -> None:
+        """A shard was on its way when something died."""
+        if self._queue.died(key):
+            _LOG.warning("shard %s was there at two deaths: it is worked alone", key)
+            self._ward.admit(key, len(self._images(key)))
 
-    def _worker_died(self, hired: _Hired, error: RayActorError) -> None:
+    def _step(self, patient: Patient, hired: Hired) -> None:
+        """Do the next step of an isolation, as soon as nobody else works at its place."""
+        place = self._place(hired)
+        if patient.busy or any(w.shards for w in self._workers if self._place(w) == place):
+            return
+        step = patient.isolation.step
+        images = self._images(patient.key)
+        chosen = images if step.record else [images[index] for index in step.images]
+        poison = {images[i].uri: verdict for i, verdict in patient.isolation.verdicts.items()}
+        patient.busy = True
+        reference = hired.actor.alone.remote(
+            patient.key, chosen, poison, step.record, self._trail(patient.key)
+        )
+        self._give("alone", hired, patient.key, reference)
+
+    def _step_ended(self, hired: Hired, outcome: Outcome) -> str | None:
+        hired.shards.discard(outcome.key)
+        hired.moved_at = time.monotonic()
+        patient = self._ward.find(outcome.key)
+        recorded = None
+        if outcome.error is None:
+            self._deaths = 0
+            patient.busy = False
+            patient.isolation.lived()
+            if patient.isolation.ending is Ending.RECORDED:
+                self._ward.leave(patient)
+                self._queue.done(outcome.key)
+                _LOG.info("shard %s is recorded, alone", outcome.key)
+                recorded = outcome.key
+        elif outcome.final:
+            raise outcome.error
+        elif outcome.server_lost:
+            why = first_line(outcome.error)
+            self._step_died(patient, server_death(outcome.server_hangs, why))
+            self._ask_server(hired, afresh=outcome.server_hangs)
+        else:
+            self._step_failed(patient, str(outcome.error))
+        self._connect(hired)
+        self._fill_all()
+        return recorded
+
+    def _step_died(self, patient: Patient, death: Death) -> None:
+        patient.busy = False
+        known = len(patient.isolation.verdicts)
+        patient.isolation.died(death)
+        _LOG.warning("shard %s, alone: %s", patient.key, death.detail)
+        found = len(patient.isolation.verdicts) - known
+        if found:
+            images = self._images(patient.key)
+            uri = images[list(patient.isolation.verdicts)[-1]].uri
+            _LOG.warning("%s killed twice, alone: it is quarantined", uri)
+        self._poisonous += found
+        if self._poisonous > self._settings.poison_images:
+            raise ServerUnavailable(
+                f"{self._poisonous} images of this run kill, more than poison_images = "
+                f"{self._settings.poison_images} allows, so they may not be to blame. The last: "
+                f"{death.detail}. The servers' logs are in {self._settings.runs / self._run_id}; "
+                "if it is the images, set PLATEMILL_POISON_IMAGES higher and run again"
+            )
+        self._discharge(patient, death.detail)
+
+    def _step_failed(self, patient: Patient, why: str) -> None:
+        patient.busy = False
+        patient.isolation.failed()
+        _LOG.warning("shard %s failed, alone: %s", patient.key, why)
+        self._discharge(patient, why)
+
+    def _discharge(self, patient: Patient, why: str) -> None:
+        if patient.isolation.ending is Ending.GIVEN_UP:
+            self._ward.leave(patient)
+            self._queue.give_up(patient.key, why)
+
+    def _trail(self, key: str) -> Path:
+        return self._settings.runs / self._run_id / f"trail-{key}"
+
+    def _ask_server(self, hired: Hired, *, afresh: bool = False) -> None:
+        """No more work for a server's workers until it is known to answer."""
+        hired.connected, hired.shaken = False, True
+        server = self._servers.get(hired.node)
+        if server is None or server.asked or server.address != hired.address:
+            # It is given, or being started again, or it was by now.
+            return
+        server.address, server.asked = None, True
+        for other in self._workers:
+            if other.node == hired.node:
+                other.connected, other.shaken = False, True
+        self._ask("address", server, server.actor.address.remote(afresh), hired.node)
+
+    def _not_well(self, hired: Hired, error: ServerUnavailable) -> None:
+        """Triton died or hung where no image can be to blame."""
+        if hired.address == self._address(hired):
+            self._count_death(f"Triton cannot recognise a grey picture: {first_line(error)}")
+        self._ask_server(hired, afresh=True)
+        self._connect(hired)
+
+    def _count_death(self, why: str) -> None:
+        self._deaths += 1
+        _LOG.warning("death %d in a row: %s", self._deaths, why)
+        if self._deaths > _MAX_DEATHS:
+            raise ServerUnavailable(
+                f"servers or workers died {self._deaths} times in a row, the last time: {why}; "
+                "what was recorded is kept"
+            )
+
+    def _worker_died(self, hired: Hired, error: RayActorError) -> None:
         if hired not in self._workers:
             return
         self._workers.remove(hired)
-        self._deaths += 1
-        why = f"its worker died: {_first_line(error)}"
-        _LOG.warning("a worker died with %d shards: %s", len(hired.shards), _first_line(error))
-        for key in hired.shards:
-            self._queue.failed(key, why)
+        why = first_line(error)
+        if hired.stalled:
+            why = f"it finished no image in {self._settings.stall_seconds:g} s and was ended"
+        _LOG.warning("a worker died with %d shards: %s", len(hired.shards), why)
         # What else was asked of it will never be answered.
         for reference in [r for r, (_, whom, _) in self._asked.items() if whom is hired]:
             del self._asked[reference]
-        if self._deaths > _MAX_DEATHS:
-            raise ServerUnavailable(
-                f"{self._deaths} workers died one after the other, the last because: "
-                f"{_first_line(error)}; what was recorded is kept"
-            )
-        if self._queue.waiting:
-            self._hire()
+        self._count_death(why)
+        for key in hired.shards:
+            self._orphaned(key, why)
+        if self._queue.waiting or not self._ward.empty:
+            self._hire(shaken=True)
         self._fill_all()
 
+    def _orphaned(self, key: str, why: str) -> None:
+        """The worker of a shard died."""
+        try:
+            patient = self._ward.find(key)
+        except KeyError:
+            self._was_there(key)
+            return
+        self._step_died(patient, worker_death(self._trail(key), why))
+        if patient.isolation.ending is Ending.GOES_ON:
+            self._ward.move(patient)
+
     def _server_died(self, node: str, error: RayActorError) -> None:
-        self._deaths += 1
-        _LOG.warning("the Triton actor of node %s died: %s", node[:8], _first_line(error))
-        if self._deaths > _MAX_DEATHS:
-            raise ServerUnavailable(f"Triton cannot be kept running: {_first_line(error)}")
-        del self._servers[node]
+        self._count_death(f"the Triton actor of node {node[:8]} died: {first_line(error)}")
+        for hired in self._workers:
+            if hired.node == node:
+                hired.connected, hired.shaken = False, True
         self._start_server(node)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:300]

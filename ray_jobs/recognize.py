@@ -11,6 +11,7 @@ import argparse
 import logging
 import signal
 import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,9 @@ from pathlib import Path
 from types import FrameType
 
 from platemill.errors import PlatemillError, ShardsIncomplete
-from platemill.lake import Lake, ShardRecord
+from platemill.failpoints import failpoint
+from platemill.lake import Lake, ShardRecord, open_lake
+from platemill.lake.lease import Tokens
 from platemill.launch.records import JobProgress, write_exit, write_progress
 from platemill.recognize.plan import Plan
 from platemill.schema import ImageStatus
@@ -29,6 +32,7 @@ __all__ = ["main", "recognise_plan"]
 
 _LOG = logging.getLogger("ray_jobs.recognize")
 _MAX_ATTEMPTS = 3
+_CHECKS_A_LEASE = 6
 
 
 def recognise_plan(settings: Settings, run_id: str) -> None:
@@ -40,8 +44,8 @@ def recognise_plan(settings: Settings, run_id: str) -> None:
     """
     folder = settings.runs / run_id
     plan = Plan.load(folder)
-    lake = Lake(settings.lake)
-    records = {shard.key: lake.shard(shard.key) for shard in plan.shards}
+    lake = open_lake(settings)
+    records = lake.shards(shard.key for shard in plan.shards)
     missing = [key for key, record in records.items() if record is None]
     _LOG.info("%d of %d shards have no record", len(missing), len(records))
     board = _Board(folder, plan, (record for record in records.values() if record))
@@ -50,7 +54,7 @@ def recognise_plan(settings: Settings, run_id: str) -> None:
         return
     queue = ShardQueue(missing, _MAX_ATTEMPTS)
     _work(settings, run_id, plan, queue, lake, board)
-    without = [key for key in missing if lake.shard(key) is None]
+    without = [key for key, record in lake.shards(missing).items() if record is None]
     if without:
         why = queue.given_up.get(without[0], "it was not recorded")
         raise ShardsIncomplete(
@@ -67,10 +71,17 @@ def _work(
 
     from ray_jobs.crew import Crew
 
+    tokens = Tokens.load(settings.runs / run_id)
+    tokens.check(lake.storage)
+    checked = time.monotonic()
     ray.init(logging_level=logging.WARNING, log_to_driver=False)
     try:
         with Crew(settings, run_id, plan, queue) as crew:
             for key in crew.work():
+                if time.monotonic() - checked > settings.lease_seconds / _CHECKS_A_LEASE:
+                    # The flow may be dead or stopped, and its days another run's by now.
+                    tokens.check(lake.storage)
+                    checked = time.monotonic()
                 record = None if key is None else lake.shard(key)
                 if record is not None:
                     board.add(record)
@@ -108,7 +119,7 @@ class _Board:
             shards_done=self._shards,
             shards_total=len(self._plan.shards),
             images_done=sum(by_status.values()),
-            images_total=self._plan.table.num_rows,
+            images_total=self._plan.total,
             plates=counts["plates"],
             **by_status,
         )
@@ -138,7 +149,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         write_exit(folder, error)
         return error.exit_code if isinstance(error, PlatemillError) else 1
+    failpoint("job.exit.before")
     write_exit(folder, None)
+    failpoint("job.exit.after")
     return 0
 
 

@@ -13,13 +13,16 @@ class ShardQueue:
 
     Args:
         keys: the shards, in the order in which they are handed out.
-        max_attempts: how often a shard is handed out before it is given up.
+        max_attempts: how often a shard may fail before it is given up.
+        max_deaths: at how many deaths a shard may have been there before it has to be isolated.
     """
 
-    def __init__(self, keys: Iterable[str], max_attempts: int) -> None:
+    def __init__(self, keys: Iterable[str], max_attempts: int, max_deaths: int = 2) -> None:
         self._waiting = deque(keys)
         self._max_attempts = max_attempts
-        self._attempts: Counter[str] = Counter()
+        self._max_deaths = max_deaths
+        self._failures: Counter[str] = Counter()
+        self._deaths: Counter[str] = Counter()
         self._running: set[str] = set()
         self.given_up: dict[str, str] = {}
 
@@ -38,7 +41,6 @@ class ShardQueue:
         if not self._waiting:
             return None
         key = self._waiting.popleft()
-        self._attempts[key] += 1
         self._running.add(key)
         return key
 
@@ -48,9 +50,30 @@ class ShardQueue:
 
     def failed(self, key: str, why: str) -> None:
         """An attempt failed: the shard waits again, or is given up after the last attempt."""
-        self._running.discard(key)
-        if self._attempts[key] >= self._max_attempts:
-            self.given_up[key] = why
+        self._failures[key] += 1
+        if self._failures[key] >= self._max_attempts:
+            self.give_up(key, why)
         else:
-            # At the end: should the shard itself be the reason, the others come first.
-            self._waiting.append(key)
+            self._wait_again(key)
+
+    def died(self, key: str) -> bool:
+        """A server or worker died while the shard was there, for whatever reason.
+
+        Returns:
+            Whether it has to be isolated: it counts as worked on until it is done or given up.
+        """
+        self._deaths[key] += 1
+        if self._deaths[key] >= self._max_deaths:
+            return True
+        self._wait_again(key)
+        return False
+
+    def give_up(self, key: str, why: str) -> None:
+        """No further attempt is worth it."""
+        self._running.discard(key)
+        self.given_up[key] = why
+
+    def _wait_again(self, key: str) -> None:
+        self._running.discard(key)
+        # At the end: should the shard itself be the reason, the others come first.
+        self._waiting.append(key)

@@ -8,7 +8,10 @@
     ├── CheckFailed             3  a check failed, nothing was published
     ├── RetryableError          4  the same call may succeed later
     │   ├── GenerationConflict  4  another run published first; rebase on what it published
+    │   ├── LeaseHeld           4  another run works on the same day and was not waited for
+    │   ├── LeaseLost           4  another run took over; this one may not commit any more
     │   ├── ServerUnavailable   4  Triton, Ray or a store does not answer
+    │   │   └── ServerHangs     4  it took a request and gave no answer in the time it has
     │   └── ShardsIncomplete    4  a job ended before all of its shards were committed
     ├── ImageRejected           –  one image cannot be used; it becomes a quarantined row
     └── InferenceFailed         –  a model failed on one image; it is tried again, then quarantined
@@ -29,8 +32,11 @@ __all__ = [
     "GenerationConflict",
     "ImageRejected",
     "InferenceFailed",
+    "LeaseHeld",
+    "LeaseLost",
     "PlatemillError",
     "RetryableError",
+    "ServerHangs",
     "ServerUnavailable",
     "ShardsIncomplete",
     "error_from_record",
@@ -70,8 +76,23 @@ class GenerationConflict(RetryableError):
     """Another run published the generation first; nothing of this one is visible yet."""
 
 
+class LeaseHeld(RetryableError):
+    """Another run works on what this one needs, and was not waited for, or for too long."""
+
+
+class LeaseLost(RetryableError):
+    """This run was silent for too long and another took over: it may record and commit nothing.
+
+    Only a new run may try again; a stage of this one is never repeated.
+    """
+
+
 class ServerUnavailable(RetryableError):
     """Triton, Ray or a store does not answer."""
+
+
+class ServerHangs(ServerUnavailable):
+    """A server took a request and gave no answer; it has to be started again."""
 
 
 class ShardsIncomplete(RetryableError):

@@ -22,11 +22,12 @@ __all__ = [
     "Column",
     "ImageStatus",
     "Period",
+    "Stage",
     "Table",
     "TimeSource",
 ]
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 DATE = pa.date32()
@@ -45,6 +46,15 @@ class ImageStatus(StrEnum):
     RECOGNISED = "recognised"
     NO_PLATE = "no_plate"
     QUARANTINED = "quarantined"
+
+
+class Stage(StrEnum):
+    """Where an image was when it turned out that it cannot be used."""
+
+    INVENTORY = "inventory"
+    READ = "read"
+    DECODE = "decode"
+    INFER = "infer"
 
 
 class TimeSource(StrEnum):
@@ -127,6 +137,13 @@ _IMAGE_ID = Column(
 _CAPTURED = Column("captured_at", TIMESTAMP, "when the image was taken", "UTC")
 _DAY = Column("day", DATE, "the UTC day of captured_at")
 _PROCESSED = Column("processed_at", TIMESTAMP, "when the row was made", "UTC")
+_DELETED = Column(
+    "deleted_at",
+    TIMESTAMP,
+    "when an inventory first missed it in the archive; null while it is there",
+    "UTC",
+    nullable=True,
+)
 _URI = Column("uri", TEXT, "where the image lies: file:///…, tar://member::file:///…, zip://…")
 _BYTE_SIZE = Column("byte_size", COUNT, "size of the encoded image", "bytes")
 _MODIFIED = Column("modified_at", TIMESTAMP, "the file's modification time", "UTC")
@@ -155,6 +172,7 @@ INVENTORY = Table(
         ),
         Column("rejected_reason", TEXT, "why it cannot be used, a short word", nullable=True),
         Column("rejected_detail", TEXT, "why it cannot be used, for people", nullable=True),
+        _DELETED,
     ),
     key=("uri",),
     partition="day",
@@ -175,12 +193,20 @@ IMAGES = Table(
         Column("status", TEXT, "recognised, no_plate or quarantined"),
         Column("reason", TEXT, "why an image is quarantined, a short stable word", nullable=True),
         Column("detail", TEXT, "why an image is quarantined, for people", nullable=True),
+        Column(
+            "stage",
+            TEXT,
+            "where it was quarantined: inventory, read, decode or infer",
+            nullable=True,
+        ),
+        Column("attempts", COUNT, "how often its recognition was tried, over all runs", "count"),
         Column("plates", pa.int32(), "plates seen: this image's rows in recognitions", "count"),
         _TIME_SOURCE,
         _MODIFIED,
         _PIPELINE,
         Column("run_id", TEXT, "the run that made the row"),
         _PROCESSED,
+        _DELETED,
     ),
     key=("uri", "pipeline_version"),
     partition="day",

@@ -41,6 +41,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
 
     home: Path = Field(description="the folder that holds all that a deployment writes")
+    lake_url: str | None = Field(
+        None,
+        description="bucket that holds the lake (`s3://bucket/prefix`); credentials, region and "
+        "endpoint as `AWS_*` variables; default: the folder HOME/lake",
+    )
+    lake_timeout_seconds: float = Field(
+        30.0, gt=0, description="how long a bucket may leave a request without an answer"
+    )
     project: Path = Field(
         default_factory=_project_root,
         description="the folder that holds flows/, ray_jobs/, model_repository/ and warehouse/",
@@ -65,6 +73,11 @@ class Settings(BaseSettings):
     triton_start_seconds: float = Field(
         180.0, gt=0, description="how long Triton may take to have every model ready"
     )
+    triton_answer_seconds: float = Field(
+        120.0,
+        gt=0,
+        description="how long an image may take; after that Triton hangs and is started again",
+    )
     layout: str = Field(
         "{camera}/{captured_at:%Y/%m/%d/%H%M%S}.jpg",
         description="path template that camera and time are read from",
@@ -80,6 +93,11 @@ class Settings(BaseSettings):
     images_in_flight: int = Field(
         6, gt=0, description="images a worker holds at once, from reading to rows"
     )
+    stall_seconds: float = Field(
+        900.0,
+        gt=0,
+        description="how long a worker may finish no image; after that it is ended and replaced",
+    )
     ray_address: str | None = Field(
         None,
         description="Jobs API of an existing cluster (http://host:8265); default: a private "
@@ -88,19 +106,59 @@ class Settings(BaseSettings):
     ray_start_seconds: float = Field(
         180.0, gt=0, description="how long the private Ray cluster may take to answer"
     )
-    max_quarantined_share: float = Field(
-        1.0,
+    error_budget: float = Field(
+        0.01,
         ge=0,
         le=1,
-        description="share of a day's new images above which the night stops before publishing",
+        description="share of a day's images of a run above which the night stops before "
+        "publishing, if they are quarantined (docs/quarantine.md)",
+    )
+    error_budget_images: int = Field(
+        3, ge=0, description="quarantined images that a day may always have, however small it is"
+    )
+    poison_images: int = Field(
+        20,
+        ge=0,
+        description="most images of a run that may be quarantined because they kill Triton or a "
+        "worker; more are taken for something broken, and the night stops",
+    )
+    rehash: bool = Field(
+        False,
+        description="read and hash every image of the archives anew, as if size and time said "
+        "nothing",
+    )
+    mark_emptied_archives: bool = Field(
+        False,
+        description="mark known images as deleted although their archive shows no image at all, "
+        "as an unmounted disk does (docs/archives.md)",
+    )
+    lease_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="how long a run on another machine may be silent before its work is taken "
+        "over (docs/adr/0044-leases-and-fencing.md)",
+    )
+    lease_wait_seconds: float = Field(
+        3600.0,
+        ge=0,
+        description="how long to wait for a run that works on the same days or publishes; 0 "
+        "refuses at once",
     )
     duckdb_memory: str = Field("2GB", description="DuckDB's memory limit while building tiles")
     duckdb_threads: int = Field(2, gt=0, description="DuckDB's threads while building tiles")
+    failpoints: Path | None = Field(
+        None, description="for tests only: the folder that arms failpoints (docs/reliability.md)"
+    )
 
     @property
     def lake(self) -> Path:
-        """Facts, tiles, shard records and generations."""
+        """Facts, tiles, shard records and generations, unless ``lake_url`` says where they are."""
         return self.home / "lake"
+
+    @property
+    def lake_cache(self) -> Path:
+        """What is kept here of a lake in a bucket."""
+        return self.home / "cache" / "lake"
 
     @property
     def warehouse_file(self) -> Path:

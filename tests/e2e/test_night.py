@@ -173,7 +173,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
     assert scene is not None, demo
     odd = odd_files(photos / "odd", scene)
     with Watch(str(root)) as watch:
-        first = answer("run", "--home", home, "--archive", photos)
+        first = answer("run", "--home", home, "--archive", photos, "--error-budget", "0.9")
     left_over = processes_of(watch.mark)
     late = root / "late.tar"
     with tarfile.open(late, "w") as tar:

@@ -50,7 +50,11 @@ class FailingNight:
         return stage
 
     @contextlib.contextmanager
-    def publishing(self) -> Iterator[None]:
+    def holding(self, _log: object) -> Iterator[None]:
+        yield
+
+    @contextlib.contextmanager
+    def publishing(self, _log: object) -> Iterator[None]:
         yield
 
 
@@ -94,6 +98,16 @@ def test_a_failed_check_stops_before_publishing(run: Callable[[FailingNight], An
     with pytest.raises(CheckFailed, match="conservation"):
         run(night)
     assert stages(night) == STAGES[: STAGES.index("checks") + 1]
+
+
+def test_a_day_over_its_error_budget_stops_before_the_facts(
+    run: Callable[[FailingNight], Any],
+) -> None:
+    night = FailingNight({"budget": [CheckFailed("a day is over its error budget")]})
+    with pytest.raises(CheckFailed, match="error budget"):
+        run(night)
+    assert stages(night) == ["recognise"]
+    assert night.called.count("budget") == 1
 
 
 def test_a_lost_publication_begins_again_from_the_facts(

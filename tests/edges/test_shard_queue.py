@@ -27,3 +27,26 @@ def test_a_shard_is_given_up_after_its_attempts_and_says_why() -> None:
     assert queue.take() is None
     assert queue.finished
     assert queue.given_up == {"a": "second"}
+
+
+def test_a_shard_that_was_there_at_two_deaths_is_to_be_isolated_and_is_still_worked_on() -> None:
+    queue = ShardQueue(["a", "b"], 3)
+    assert [queue.take(), queue.take()] == ["a", "b"]
+    assert [queue.died("a"), queue.died("b")] == [False, False]
+    assert [queue.take(), queue.take()] == ["a", "b"]
+    assert queue.died("a")
+    queue.done("b")
+    assert queue.waiting == 0
+    assert not queue.finished
+    queue.give_up("a", "it always dies")
+    assert queue.finished
+    assert queue.given_up == {"a": "it always dies"}
+
+
+def test_deaths_do_not_count_as_failures() -> None:
+    queue = ShardQueue(["a"], 2)
+    queue.take()
+    assert not queue.died("a")
+    queue.take()
+    queue.failed("a", "first")
+    assert queue.take() == "a"

@@ -16,7 +16,7 @@ from platemill.features.catalog import VIEWS
 from platemill.features.lookup import Lookup, lookup
 from platemill.features.online import StagedOnline, finish_online, stage_online
 from platemill.features.stamp import read_stamp
-from platemill.lake import Generation, Lake
+from platemill.lake import Generation, open_lake
 from platemill.settings import Settings
 from platemill.warehouse.checks import run_checks
 from platemill.warehouse.draft import Draft
@@ -200,7 +200,7 @@ def test_any_difference_from_the_tiles_is_found(settings: Settings, spoil: str, 
     with closing(sqlite3.connect(settings.features / "online_store.db")) as database, database:
         done = database.execute(spoil.format(t="platemill_image_recognitions_v1"))
         assert done.rowcount > 0
-    lake = Lake(settings.lake)
+    lake = open_lake(settings)
     store = open_store(settings)
     with connect(lake) as connection, pytest.raises(CheckFailed, match=text):
         compare_view(connection, lake, store, generation, VIEWS[-1])
@@ -211,7 +211,7 @@ def test_staging_publishes_nothing(settings: Settings) -> None:
     before = (settings.features / "online_store.db").read_bytes()
     stage_online(settings, draft_night(settings, [NEWER], "r1", now=later(1)))
     assert (settings.features / "online_store.db").read_bytes() == before
-    generation = Lake(settings.lake).current()
+    generation = open_lake(settings).current()
     assert generation is not None
     assert generation.number == 1
     assert generation.created_at == NIGHT

@@ -21,11 +21,12 @@ from small_server import SmallServer, plates_of
 
 from platemill.archive.inventory import take_inventory
 from platemill.errors import ServerUnavailable, ShardsIncomplete
-from platemill.lake import Lake
+from platemill.lake import open_lake
 from platemill.launch.cluster import PrivateCluster
 from platemill.launch.jobs import recognition_entrypoint, run_job
 from platemill.launch.records import JobProgress
 from platemill.recognize.plan import Plan, make_plan
+from platemill.schema import INVENTORY
 from platemill.settings import Settings, load_settings
 
 pytestmark = pytest.mark.ray
@@ -53,9 +54,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepared(home: Path, archive: Path, **given: object) -> tuple[Settings, Plan]:
     settings = load_settings(home=home, project=PROJECT, shard_images=16, **given)
-    lake = Lake(settings.lake)
     inventory = take_inventory(
-        [archive], settings.layout, lake.known_images(), max_image_bytes=settings.max_image_bytes
+        [archive],
+        settings.layout,
+        INVENTORY.arrow.empty_table(),
+        max_image_bytes=settings.max_image_bytes,
     )
     fields = ("uri", "image_id", "camera_id", "captured_at")
     schema = pa.schema([inventory.table.schema.field(name) for name in fields])
@@ -90,15 +93,15 @@ def rows_of(
     settings: Settings, plan: Plan
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """The rows of ``images`` and ``recognitions`` by the shards' records."""
-    lake = Lake(settings.lake)
+    lake = open_lake(settings)
     images, recognitions = [], []
     for shard in plan.shards:
         record = lake.shard(shard.key)
         assert record is not None
-        found = pq.read_table(lake.root / record.images_path).to_pylist()
+        found = pq.read_table(lake.storage.locate(record.images_path)).to_pylist()
         assert len(found) == shard.images == record.images
         images += found
-        recognitions += pq.read_table(lake.root / record.recognitions_path).to_pylist()
+        recognitions += pq.read_table(lake.storage.locate(record.recognitions_path)).to_pylist()
     return images, recognitions
 
 
@@ -222,7 +225,7 @@ def test_a_server_that_never_answers_is_a_retryable_error(
     )
     with pytest.raises(ServerUnavailable, match="does not answer"):
         recognise(cluster, settings)
-    lake = Lake(settings.lake)
+    lake = open_lake(settings)
     assert [lake.shard(shard.key) for shard in plan.shards] == [None] * len(plan.shards)
 
 
@@ -237,6 +240,6 @@ def test_a_shard_that_always_fails_is_given_up_and_the_others_are_kept(
     (staging / poisoned.key).write_text("in the way")
     with pytest.raises(ShardsIncomplete, match=f"1 of {len(plan.shards)} .*{poisoned.key}"):
         recognise(cluster, settings)
-    lake = Lake(settings.lake)
+    lake = open_lake(settings)
     missing = [shard.key for shard in plan.shards if lake.shard(shard.key) is None]
     assert missing == [poisoned.key]

@@ -12,8 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from platemill.lake import Generation, Lake, ShardRecord
-from platemill.schema import IMAGES, INVENTORY, RECOGNITIONS
+from platemill.lake import Generation, Lake, ShardRecord, open_lake
+from platemill.lake.lease import PUBLISH, Holder
+from platemill.lake.storage import clear_disk_errors
+from platemill.schema import IMAGES, INVENTORY, RECOGNITIONS, Table
 from platemill.settings import Settings
 from platemill.warehouse.draft import Draft
 from platemill.warehouse.facts import merge_facts
@@ -66,12 +68,15 @@ class Photo:
             "status": status,
             "reason": self.reason,
             "detail": None,
+            "stage": None,
+            "attempts": 1,
             "plates": len(self.plates),
             "time_source": "layout",
             "modified_at": NIGHT,
             "pipeline_version": pipeline,
             "run_id": run_id,
             "processed_at": NIGHT,
+            "deleted_at": None,
         }
 
     def recognition_rows(self, pipeline: str) -> list[dict[str, Any]]:
@@ -127,33 +132,29 @@ def stage(
             for photo in chosen
         )
         key = hashlib.blake2b(f"{names} {pipeline}".encode(), digest_size=16).hexdigest()
-        folder = lake.staging(key)
-        images, recognitions = (
-            folder / f"{run_id}-images.parquet",
-            folder / f"{run_id}-recognitions.parquet",
-        )
         rows = [photo.image_row(pipeline, run_id) for photo in chosen]
-        pq.write_table(pa.Table.from_pylist(rows, schema=IMAGES.arrow), images)
+        images = _stage(lake, key, run_id, IMAGES, rows)
         plates = [row for photo in chosen for row in photo.recognition_rows(pipeline)]
-        pq.write_table(pa.Table.from_pylist(plates, schema=RECOGNITIONS.arrow), recognitions)
+        recognitions = _stage(lake, key, run_id, RECOGNITIONS, plates)
         counts: dict[str, int] = {}
         for row in rows:
             counts[row["status"]] = counts.get(row["status"], 0) + 1
-        record = ShardRecord(
-            key,
-            day,
-            run_id,
-            run_id,
-            lake.name_of(images),
-            lake.name_of(recognitions),
-            counts,
-            len(plates),
-        )
+        record = ShardRecord(key, day, run_id, run_id, images, recognitions, counts, len(plates))
         lake.record_shard(key, record)
         stored = lake.shard(key)
         assert stored is not None
         records.append(stored)
     return records
+
+
+def _stage(lake: Lake, key: str, attempt: str, table: Table, rows: list[dict[str, Any]]) -> str:
+    temporary = lake.storage.temporary(".parquet")
+    try:
+        with clear_disk_errors(lake.root):
+            pq.write_table(pa.Table.from_pylist(rows, schema=table.arrow), temporary)
+        return lake.stage(key, attempt, table.name, temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def draft_night(
@@ -164,9 +165,23 @@ def draft_night(
     now: datetime = NIGHT,
 ) -> Draft:
     """Facts and tiles of a night, not published."""
-    records = stage(Lake(settings.lake), photos, run_id, pipeline)
-    draft = merge_facts(settings, records, run_id=run_id, pipeline_version=pipeline, now=now)
+    lake = open_lake(settings)
+    records = stage(lake, photos, run_id, pipeline)
+    draft = merge_facts(
+        settings,
+        records,
+        run_id=run_id,
+        pipeline_version=pipeline,
+        fences={PUBLISH: used_token(lake, run_id)},
+        now=now,
+    )
     return build_tiles(settings, draft)
+
+
+def used_token(lake: Lake, run_id: str) -> int:
+    """A token of the publish lease, which is free again."""
+    with Holder(lake.storage, run_id) as holder:
+        return holder.acquire(PUBLISH, above=lake.fence(PUBLISH)).token
 
 
 def night(

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from platemill.archive.animation import as_still
 from platemill.archive.headers import read_header
 from platemill.errors import ImageRejected
 
@@ -16,8 +17,8 @@ def decode_image(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
     """Decode JPEG, PNG, BMP, WebP or TIFF, told by its content, whatever the file is called.
 
     Equal to ``cv2.imread`` of the same file: turned as EXIF says, 16 bits brought to 8, grey and
-    CMYK to three channels, alpha dropped, the first page of several. (A TIFF that lies on its side
-    is read too, where OpenCV 4.11's ``imread`` fails.)
+    CMYK to three channels, alpha dropped, the first page of several, an animation as a still. (A
+    TIFF that lies on its side is read too, where OpenCV 4.11's ``imread`` fails.)
 
     Args:
         data: the whole file.
@@ -38,8 +39,9 @@ def decode_image(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
             f"{header.kind} header says {header.width}x{header.height} = {pixels:,} pixels; "
             f"at most {max_pixels:,} are read",
         )
+    still = as_still(data)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(still, np.uint8), cv2.IMREAD_COLOR)
     except (cv2.error, MemoryError) as error:
         raise ImageRejected("undecodable", f"{header.kind}: {_first_line(error)}") from None
     if image is None:

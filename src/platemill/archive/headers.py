@@ -123,7 +123,13 @@ def _png(data: bytes) -> ImageHeader:
             raise ImageRejected("truncated", f"no IEND chunk in {len(data)} bytes of PNG")
         length, name = struct.unpack_from(">I4s", data, position)
         position += 12 + length
+        # OpenCV takes the memory that a chunk claims before it looks for its bytes, and goes on
+        # behind an end that is not empty.
+        if position > len(data):
+            raise ImageRejected("truncated", f"a chunk of the PNG ends beyond {len(data)} bytes")
         if name == b"IEND":
+            if length:
+                raise ImageRejected("undecodable", f"the PNG's end says that it has {length} bytes")
             return ImageHeader("PNG", width, height)
 
 

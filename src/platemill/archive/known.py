@@ -17,17 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from platemill.archive.scope import containers_of
 from platemill.errors import ConfigurationError
 from platemill.schema import INVENTORY
 
-__all__ = ["INVENTORY_SCHEMA", "Known", "containers_of", "of_days"]
+__all__ = ["INVENTORY_SCHEMA", "Known", "of_days"]
 
 INVENTORY_SCHEMA: Final = INVENTORY.arrow
-
-
-def containers_of(uris: Any) -> Any:
-    """The URI of the file that each image lies in: its own, or its tar's or zip's."""
-    return pc.replace_substring_regex(uris, r"^(?:tar|zip)://[^:]*::", "")
 
 
 def of_days(images: pa.Table, days: frozenset[date] | None) -> pa.Table:
@@ -89,15 +85,20 @@ class Known:
                 stamps[row["container"]] = stamp
         return stamps
 
-    def members(self, kept: Mapping[str, str]) -> pa.Table:
-        """All rows of the tars and zips with these URIs and stamps."""
+    def members(self, kept: Mapping[str, str]) -> npt.NDArray[np.int64]:
+        """The rows in ``table`` of the tars and zips with these URIs and stamps: int64 [N]."""
         if not kept:
-            return INVENTORY_SCHEMA.empty_table()
-        inside = self.table.filter(pc.is_valid(self.table["archive_stamp"]))
+            return np.zeros(0, np.int64)
+        places = np.flatnonzero(_numpy(pc.is_valid(self.table["archive_stamp"])))
+        inside = self.table.select(["uri", "archive_stamp"]).take(places)
         stamps = pc.replace_substring_regex(inside["archive_stamp"], ":[0-9]+$", "")
         names: Any = pc.binary_join_element_wise(containers_of(inside["uri"]), stamps, " ")
         wanted = pa.array([f"{uri} {stamp}" for uri, stamp in kept.items()])
-        return inside.filter(pc.is_in(names, value_set=wanted))
+        return places[_numpy(pc.is_in(names, value_set=wanted)).astype(np.bool_)]
+
+    def deleted(self) -> npt.NDArray[np.bool_]:
+        """Whether each row is marked as deleted: bool [N]."""
+        return _numpy(pc.is_valid(self.table["deleted_at"])).astype(np.bool_)
 
     def find(self, uris: pa.ChunkedArray[Any]) -> npt.NDArray[np.int64]:
         """For each URI its row in ``table``, or -1: int64 [N]."""

@@ -24,11 +24,15 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
 
 @dataclass(frozen=True, slots=True)
 class ContainerScan:
-    """What a tar or zip added besides rows. ``kept``: its stamp, if it is as it was known."""
+    """What a tar or zip added besides rows.
+
+    ``kept`` is its stamp, if it is as it was known; ``whole``: all its members are listed.
+    """
 
     kept: str | None = None
     ignored: int = 0
     sidecars: list[PlacedSidecar] = field(default_factory=list)
+    whole: bool = True
 
 
 def scan_container(
@@ -65,11 +69,11 @@ def scan_container(
             sidecars = _indexes(file, kind, path, name, listing, start, rows.seen)
     except ImageRejected as error:
         rows.reject(name, archive, error)
-        return ContainerScan()
+        return ContainerScan(whole=False)
     if listing.problem:
         problem = ImageRejected("corrupt_archive", listing.problem)
         rows.reject(name, archive, problem, file.facts.st_size, modified_at)
-    return ContainerScan(None, ignored, sidecars)
+    return ContainerScan(None, ignored, sidecars, whole=not listing.problem)
 
 
 def _add_members(

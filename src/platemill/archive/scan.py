@@ -40,12 +40,15 @@ class Scan:
         kept: URI → stamp of tars and zips that are as they were known; their members are not in
             ``table``.
         ignored: files that are no images by their names.
+        unsure: URIs of folders, tars and zips that could not be listed whole, or are listed under
+            another name: an image that is not seen there may still be there.
     """
 
     table: pa.Table
     sidecars: list[PlacedSidecar]
     kept: dict[str, str]
     ignored: int
+    unsure: tuple[str, ...]
 
 
 class Scanner:
@@ -66,6 +69,8 @@ class Scanner:
         self._kept: dict[str, str] = {}
         self._sidecars: list[PlacedSidecar] = []
         self._linked: list[tuple[str, str]] = []
+        self._unsure: list[str] = []
+        self._walked: set[str] = set()
         self._ignored = 0
 
     def walk(self, sources: list[Source]) -> Iterator[int]:
@@ -85,7 +90,8 @@ class Scanner:
 
     def result(self) -> Scan:
         """What was found, after ``walk`` has ended."""
-        return Scan(self._rows.table(), self._sidecars, self._kept, self._ignored)
+        unsure = tuple(sorted(set(self._unsure)))
+        return Scan(self._rows.table(), self._sidecars, self._kept, self._ignored, unsure)
 
     def _tree(self, root: str, root_name: str) -> Iterator[int]:
         # Folders to enter, and, with an index and the first row it may hold for, folders to leave.
@@ -118,13 +124,18 @@ class Scanner:
         try:
             facts = Path(path).stat()
             if (facts.st_dev, facts.st_ino) in self._folders:
+                if path not in self._walked:
+                    self._unsure.append(file_uri(path))
                 return []
             self._folders.add((facts.st_dev, facts.st_ino))
             with os.scandir(path) as listing:
-                return sorted(listing, key=lambda entry: entry.name)
+                entries = sorted(listing, key=lambda entry: entry.name)
+            self._walked.add(path)
+            return entries
         except OSError as error:
             # Photos may be missing, so this is a row, never silence.
             uri = file_uri(path.rstrip("/")) + "/"
+            self._unsure.append(uri)
             self._rows.reject(f"{name}/", uri, rejection(path, error), 0, _link_time(path))
             return []
 
@@ -144,6 +155,9 @@ class Scanner:
     def _file(self, entry: os.DirEntry[str], prefix: str, folder: str) -> None:
         name = entry.name
         if name[name.rfind(".") + 1 :].lower() not in IMAGE_EXTENSIONS:
+            if entry.is_symlink() and _leads_nowhere(entry):
+                # It may lead to a folder on a disk that is not mounted now.
+                self._unsure.append(f"{prefix}/{quote_name(name)}")
             self._other(entry, prefix, folder)
             return
         path, uri = f"{folder}/{readable(name)}", f"{prefix}/{quote_name(name)}"
@@ -182,6 +196,8 @@ class Scanner:
         found = scan_container(self._rows, self._reader, kind, path, name, self._stamps.get(uri))
         if found.kept is not None:
             self._kept[uri] = found.kept
+        if not found.whole:
+            self._unsure.append(uri)
         self._ignored += found.ignored
         self._sidecars.extend(found.sidecars)
 
@@ -191,6 +207,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    try:
+        entry.stat()
+    except OSError:
+        return True
+    return False
 
 
 def _link_time(path: str) -> int:

@@ -1,4 +1,4 @@
-"""The command line: ``platemill run|sql|lookup|status|triton|profile|doctor|demo|evaluate|train``.
+"""The command line: ``platemill run|sql|lookup|status|generations|rollback|vacuum|…``.
 
 Exit codes: 0 done, 2 wrong usage or configuration, 3 a check failed and nothing was published,
 4 a retryable failure. ``--json`` prints one JSON object on stdout and nothing else there; progress
@@ -14,14 +14,18 @@ import typer
 from platemill.cli.demo import demo
 from platemill.cli.doctor import doctor
 from platemill.cli.evaluate import evaluate
+from platemill.cli.generations import generations
 from platemill.cli.lookup import lookup
 from platemill.cli.output import stderr
 from platemill.cli.profile import profile_app
+from platemill.cli.quarantine import quarantine_app
+from platemill.cli.rollback import rollback
 from platemill.cli.run import run
 from platemill.cli.sql import sql
 from platemill.cli.status import status
 from platemill.cli.train import train_app
 from platemill.cli.triton import triton_app
+from platemill.cli.vacuum import vacuum
 from platemill.errors import PlatemillError
 
 __all__ = ["app", "main"]
@@ -40,6 +44,10 @@ app.command()(run)
 app.command()(sql)
 app.command()(lookup)
 app.command()(status)
+app.command()(generations)
+app.command()(rollback)
+app.command()(vacuum)
+app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(triton_app, name="triton")
 app.add_typer(profile_app, name="profile")
 app.command()(doctor)

@@ -19,8 +19,10 @@ __all__ = [
     "HomeOption",
     "JsonOption",
     "ProfileOption",
+    "WaitOption",
     "print_json",
     "print_table",
+    "say",
     "stderr",
     "stdout",
 ]
@@ -36,7 +38,21 @@ ProfileOption = Annotated[
     Path | None,
     typer.Option("--profile", help="Networks and plate format of your own: docs/profiles.md."),
 ]
+WaitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--wait",
+        metavar="SECONDS",
+        help="How long to wait for a run that holds what this one needs; 0 refuses at once, with "
+        "exit code 4 and who it is. Default: an hour.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+def say(text: str) -> None:
+    """Print a line on stderr as it is."""
+    stderr.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _plain(value: object) -> Any:

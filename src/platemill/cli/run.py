@@ -12,6 +12,7 @@ from platemill.cli.output import (
     HomeOption,
     JsonOption,
     ProfileOption,
+    WaitOption,
     print_json,
     print_table,
     stderr,
@@ -47,18 +48,39 @@ def run(
         ),
     ] = None,
     profile: ProfileOption = None,
+    error_budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of a day's images that may be quarantined; above it the night stops before "
+            "publishing. Default: the setting, 0.01.",
+        ),
+    ] = None,
+    rehash: Annotated[
+        bool,
+        typer.Option("--rehash", help="Read every image anew, as if size and time said nothing."),
+    ] = False,
+    wait: WaitOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run one night: find what is new, recognise it, grind the tiles, check, publish.
 
     A night that was killed is simply run again: what was done is not done twice. A night that
-    finds nothing new ends in seconds.
+    finds nothing new ends in seconds. Of two runs that find the same days the second waits for the
+    first, then does what is left.
 
         platemill run --home ./home --archive ./photos
     """
     from platemill.launch.night import run_night
 
-    settings = load_settings(home=home, layout=layout, profile=profile)
+    settings = load_settings(
+        home=home,
+        layout=layout,
+        profile=profile,
+        error_budget=error_budget,
+        rehash=rehash or None,
+        lease_wait_seconds=wait,
+    )
     summary = run_night(settings, archive, _days(day), console=stderr)
     if json:
         print_json(summary)
@@ -69,6 +91,9 @@ def run(
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print what a night did as a short table, or in one line that there was nothing to do."""
     if not summary["images_new"]:
+        for what in ("deleted", "returned"):
+            if summary[f"images_{what}"]:
+                stdout.print(f"{summary[f'images_{what}']:,} images were marked as {what}.")
         stdout.print(
             f"Nothing new in {summary['images_seen']:,} images; "
             f"generation {summary['generation']} stands."

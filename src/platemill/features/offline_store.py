@@ -26,7 +26,8 @@ from feast.repo_config import RepoConfig
 
 from platemill.errors import ConfigurationError
 from platemill.features.source import LakeTable, read_lake_table
-from platemill.lake import Lake
+from platemill.lake import Lake, open_lake
+from platemill.settings import load_settings
 
 __all__ = ["LakeOfflineStore", "LakeOfflineStoreConfig"]
 
@@ -37,8 +38,10 @@ class LakeOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc]
     type: Literal["platemill.features.offline_store.LakeOfflineStore"] = (
         "platemill.features.offline_store.LakeOfflineStore"
     )
-    lake: str
-    """The lake's folder."""
+    home: str
+    """The deployment's folder."""
+    lake_url: str | None = None
+    """Where the lake is; default: ``PLATEMILL_LAKE_URL``, else the folder in the home."""
 
 
 class LakeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
@@ -121,7 +124,8 @@ class LakeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
 
 
 def _access(config: RepoConfig) -> dict[str, Any]:
-    lake = Lake(Path(config.offline_store.lake))
+    given = config.offline_store
+    lake = open_lake(load_settings(home=Path(given.home), lake_url=given.lake_url))
     return {
         "data_source_reader": partial(_read, lake),
         "data_source_writer": _write_data_source,

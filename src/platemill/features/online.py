@@ -2,13 +2,17 @@
 
 A store is never written while it is read. A copy is brought up to the new generation by the keys
 that changed, compared with the tiles key by key, and takes the place of the published file after
-the generation's commit. Whatever was interrupted is found by the stamp inside the file.
+the generation's commit. Whatever was interrupted is found by the stamp inside the file. Nothing is
+locked: a process that was stopped half-way keeps nobody waiting.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import time
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -18,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from platemill.errors import CheckFailed
+from platemill.failpoints import failpoint
 from platemill.features.catalog import VIEWS
 from platemill.features.rows import changed_keys, gone_keys, latest_rows
 from platemill.features.stamp import Stamp, read_stamp, write_stamp
 from platemill.features.store import ONLINE_FILE, REGISTRY_FILE, open_store
-from platemill.lake import Generation, Lake
+from platemill.lake import Generation, Lake, open_lake
 from platemill.schema import Table
 from platemill.settings import Settings
 from platemill.warehouse.draft import Draft
@@ -31,11 +36,11 @@ from platemill.warehouse.duck import connect
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["StagedOnline", "finish_online", "stage_online"]
+__all__ = ["StagedOnline", "finish_online", "stage_online", "sweep_staged"]
 
 _STAGED = "_staged"
-_LOCK = "_online.lock"
-_LOCK_SECONDS = 3600.0
+_REBUILT = "_rebuilt"
+_DAY_SECONDS = 86400.0
 # Rows that are converted, written or compared at a time.
 _CHUNK = 2000
 
@@ -57,18 +62,23 @@ class StagedOnline:
     full: bool
 
 
-def stage_online(settings: Settings, draft: Draft) -> StagedOnline:
+def stage_online(settings: Settings, draft: Draft, folder: Path | None = None) -> StagedOnline:
     """Prepare the online store of a draft, compared with the tiles, and publish nothing.
 
     Only the keys whose tiles changed are written, unless there is no published store of the
     parent's generation, or the pipeline version or the feature definitions are others.
+
+    Args:
+        settings: the deployment's settings.
+        draft: the generation to prepare it for.
+        folder: where to; default: where ``finish_online`` looks for it.
 
     Raises:
         CheckFailed: the staged store differs from the tiles.
     """
     from platemill.features.definitions import definitions
 
-    lake = Lake(settings.lake)
+    lake = open_lake(settings)
     objects = definitions()
     fingerprint = _fingerprint(objects.values())
     stamp = Stamp(
@@ -79,7 +89,8 @@ def stage_online(settings: Settings, draft: Draft) -> StagedOnline:
     )
     published = read_stamp(settings.features / ONLINE_FILE)
     full = not _continues(published, draft, fingerprint, settings.features)
-    folder = _staged_folder(settings, draft.generation)
+    folder = folder or _staged_folder(settings, draft.generation)
+    failpoint("features.stage.before")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     _copy(settings.features / REGISTRY_FILE, folder / REGISTRY_FILE)
@@ -96,37 +107,65 @@ def stage_online(settings: Settings, draft: Draft) -> StagedOnline:
         for table in VIEWS:
             counts = _write_view(connection, lake, store, draft, table, full)
             written, deleted = written + counts[0], deleted + counts[1]
+        failpoint("features.rows.after")
         for table in VIEWS:
             compared += compare_view(connection, lake, store, draft.generation, table)
     _close(store)
+    failpoint("features.stamp.before")
     write_stamp(folder / ONLINE_FILE, stamp)
+    failpoint("features.stage.after")
     return StagedOnline(written, deleted, compared, full)
 
 
 def finish_online(settings: Settings) -> bool:
     """Put the current generation's online store in place; True if there was something to do.
 
-    Safe to repeat, and to call while another process does. If the staged store was lost, it is
+    Safe to repeat, and to call while other processes do: each looks again after it has put a
+    store in place, so that the last one leaves the newest. If the staged store was lost, it is
     written again from the tiles.
     """
-    lake = Lake(settings.lake)
-    generation = lake.current()
+    lake = open_lake(settings)
     target = settings.features / ONLINE_FILE
-    if generation is None or _is_in_place(target, generation):
-        return False
-    with lake.storage.lock(_LOCK, _LOCK_SECONDS):
-        if _is_in_place(target, generation):
-            return False
-        folder = _staged_folder(settings, generation)
-        staged = read_stamp(folder / ONLINE_FILE)
-        if staged is None or not staged.is_of(generation):
-            stage_online(settings, Draft(generation, None))
-        # The registry first: a store without the definitions of its rows could not be read.
-        for name in (REGISTRY_FILE, ONLINE_FILE):
-            if (folder / name).exists():
-                (folder / name).replace(settings.features / name)
-        _sweep(settings, generation)
-    return True
+    done = False
+    while True:
+        generation = lake.current()
+        if generation is None or _holds(target, generation):
+            return done
+        failpoint("publish.online.before")
+        staged = _staged_folder(settings, generation)
+        if _holds(staged / ONLINE_FILE, generation):
+            _put_in_place(staged, settings.features)
+        else:
+            _rebuild(settings, generation)
+        failpoint("publish.online.after")
+        sweep_staged(settings, generation.number)
+        done = True
+
+
+def sweep_staged(settings: Settings, number: int | None = None) -> int:
+    """Remove staged stores of generations up to a number, which are published or were overtaken.
+
+    Args:
+        settings: the deployment's settings.
+        number: None removes all, rebuilt ones too that were given up a day ago; for the holder of
+            the publish lease.
+
+    Returns:
+        The bytes that are free now.
+    """
+    old = _folders(settings.features / _STAGED)
+    if number is not None:
+        numbered = [(folder.name.split("-", 1)[0], folder) for folder in old]
+        old = [folder for said, folder in numbered if said.isdigit() and int(said) <= number]
+    else:
+        yesterday = time.time() - _DAY_SECONDS
+        rebuilt = _folders(settings.features / _REBUILT)
+        old += [folder for folder in rebuilt if folder.stat().st_mtime < yesterday]
+    freed = 0
+    for folder in old:
+        freed += sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
+        shutil.rmtree(folder, ignore_errors=True)
+    return freed
 
 
 def compare_view(
@@ -247,7 +286,7 @@ def _staged_folder(settings: Settings, generation: Generation) -> Path:
     return settings.features / _STAGED / f"{generation.number:08d}-{generation.run_id}"
 
 
-def _is_in_place(target: Path, generation: Generation) -> bool:
+def _holds(target: Path, generation: Generation) -> bool:
     stamp = read_stamp(target)
     return stamp is not None and stamp.is_of(generation)
 
@@ -257,9 +296,32 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _sweep(settings: Settings, generation: Generation) -> None:
-    """Remove staged stores of generations that are published or were overtaken."""
-    for folder in (settings.features / _STAGED).iterdir():
-        number = folder.name.split("-", 1)[0]
-        if number.isdigit() and int(number) <= generation.number:
-            shutil.rmtree(folder, ignore_errors=True)
+def _rebuild(settings: Settings, generation: Generation) -> None:
+    """Write the store of a generation from the tiles, apart from others who do, too."""
+    folder = settings.features / _REBUILT / uuid.uuid4().hex
+    try:
+        stage_online(settings, Draft(generation, None), folder)
+        _put_in_place(folder, settings.features)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_in_place(staged: Path, features: Path) -> None:
+    """Let copies of a staged store take the place of the published one, file by file."""
+    # The registry first: a store without the definitions of its rows could not be read.
+    for name in (REGISTRY_FILE, ONLINE_FILE):
+        copy = features / f".{name}.{uuid.uuid4().hex}"
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                copy.hardlink_to(staged / name)
+                failpoint("publish.store.before")
+                copy.replace(features / name)
+        finally:
+            copy.unlink(missing_ok=True)
+        failpoint("publish.store.after")
+
+
+def _folders(parent: Path) -> list[Path]:
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(parent.iterdir())
+    return []

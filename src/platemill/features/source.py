@@ -119,9 +119,10 @@ def read_lake_table(source: LakeTable, lake: Lake) -> Any:
     generation = lake.current()
     files: list[Path] = []
     if generation is not None:
-        files = [lake.storage.locate(e.path) for e in generation.partitions(table.name).values()]
+        shown = list(generation.partitions(table.name).values())
         for entries in generation.history.get(table.name, {}).values():
-            files += [lake.storage.locate(entry.path) for entry in entries]
+            shown += entries
+        files = lake.storage.locate_all([entry.path for entry in shown])
     if generation is None or not files:
         return ibis.memtable(table.arrow.empty_table())
     rows = ibis.read_parquet([str(path) for path in files], hive_partitioning=False)

@@ -44,6 +44,8 @@ def open_store(settings: Settings, folder: Path | None = None) -> FeatureStore:
     written: dict[str, Any] = yaml.safe_load(
         string.Template(text).safe_substitute(PLATEMILL_HOME=str(settings.home))
     )
+    if settings.lake_url is not None:
+        written["offline_store"]["lake_url"] = settings.lake_url
     if folder is not None:
         written["registry"]["path"] = f"sqlite:///{folder / REGISTRY_FILE}"
         written["online_store"]["path"] = str(folder / ONLINE_FILE)

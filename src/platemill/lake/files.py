@@ -10,8 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from platemill.failpoints import failpoint
 from platemill.lake.generation import FileEntry
-from platemill.lake.storage import LocalStorage
+from platemill.lake.storage import Storage, clear_disk_errors
 
 __all__ = ["write_parquet"]
 
@@ -19,7 +20,11 @@ _CHUNK = 1 << 20
 
 
 def write_parquet(
-    storage: LocalStorage, prefix: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+    storage: Storage,
+    prefix: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    before: FileEntry | None = None,
 ) -> FileEntry | None:
     """Write rows as ``<prefix><hash of the bytes>.parquet``; None if there are no rows.
 
@@ -31,30 +36,41 @@ def write_parquet(
         prefix: what the name in the lake starts with, ``images/day=2026-05-01/`` say.
         schema: the file's schema; a null in a column that may not be null is refused.
         batches: columns in the schema's order, of types that cast to it without loss.
+        before: a file that stays, and is returned, if the rows come out as they are in it.
 
     Raises:
         ValueError: a batch does not fit the schema.
+        RetryableError: there is no room for the file.
     """
     temporary = storage.temporary(".parquet")
     try:
-        rows = 0
-        # Statistics leave NaN out, and DuckDB believes them: a NaN would pass every comparison.
-        told = [field.name for field in schema if not pa.types.is_floating(field.type)]
-        with pq.ParquetWriter(
-            temporary, schema, compression="zstd", write_statistics=told
-        ) as writer:
-            for batch in batches:
-                if batch.num_rows:
-                    rows += batch.num_rows
-                    writer.write_batch(batch.cast(schema))
-        if not rows:
-            return None
-        name = f"{prefix}{_hash_and_sync(temporary)}.parquet"
-        size = temporary.stat().st_size
+        with clear_disk_errors(storage.root):
+            rows = _write(temporary, schema, batches)
+            if not rows:
+                return None
+            name = f"{prefix}{_hash_and_sync(temporary)}.parquet"
+        entry = FileEntry(name, rows, temporary.stat().st_size)
+        if before is not None and entry.same_rows(before):
+            return before
+        failpoint("file.name.before")
         storage.adopt(temporary, name)
-        return FileEntry(name, rows, size)
+        failpoint("file.name.after")
+        return entry
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write a Parquet file; returns its rows."""
+    rows = 0
+    # Statistics leave NaN out, and DuckDB believes them: a NaN would pass every comparison.
+    told = [field.name for field in schema if not pa.types.is_floating(field.type)]
+    with pq.ParquetWriter(path, schema, compression="zstd", write_statistics=told) as writer:
+        for batch in batches:
+            if batch.num_rows:
+                rows += batch.num_rows
+                writer.write_batch(batch.cast(schema))
+    return rows
 
 
 def _hash_and_sync(path: Path) -> str:

@@ -1,26 +1,135 @@
 """How the lake touches files. Names are relative to the lake, with ``/`` between their parts.
 
 Everything the lake promises rests on two operations: a file appears whole under its name, and a
-name can be taken only once. Here they are a rename and a hard link; on S3 they are a PUT and a
-PUT with ``If-None-Match``. Nothing else in the library knows which.
+name can be taken only once. In a folder they are a rename and a hard link; in a bucket they are a
+PUT and a PUT with ``If-None-Match``. Nothing else in the library knows which.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import os
+import shutil
+import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from platemill.errors import RetryableError
 
-__all__ = ["LocalStorage"]
+__all__ = ["Entry", "LocalStorage", "Storage", "clear_disk_errors", "is_no_room", "no_room"]
 
 _TEMPORARY = "_tmp"
-_POLL_SECONDS = 0.1
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FOREIGN_SECONDS = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of the lake: its name, its size in bytes and when it was written (UTC)."""
+
+    name: str
+    bytes: int
+    modified_at: datetime
+
+
+class Storage(Protocol):
+    """The files of a lake. Any number of processes may use it at once.
+
+    Every method raises ``RetryableError`` if the place is full or does not answer, and
+    ``ValueError`` if a name leads out of the lake.
+    """
+
+    @property
+    def root(self) -> Path:
+        """The local folder: the lake itself, or what is kept here of a bucket."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Where the lake is, for people."""
+        ...
+
+    def locate(self, name: str) -> Path:
+        """Where a file lies, for libraries that read it themselves.
+
+        A lake's files never change: one of a bucket is fetched once, whole or not at all.
+
+        Raises:
+            FileNotFoundError: a bucket has no such file. (A folder's path is not looked at.)
+        """
+        ...
+
+    def locate_all(self, names: Sequence[str]) -> list[Path]:
+        """Where several files lie; those of a bucket are fetched at the same time."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """A small file's bytes as they are now; None if there is none of that name."""
+        ...
+
+    def read_all(self, names: Sequence[str]) -> list[bytes | None]:
+        """``read`` of many files; those of a bucket are read at the same time."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """The names of a folder's own files, sorted; empty if there is no such folder."""
+        ...
+
+    def entries(self, folder: str = "") -> Iterator[Entry]:
+        """The files below a folder at any depth, in no promised order."""
+        ...
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a small file unless the name is taken; of many callers exactly one gets True.
+
+        An error leaves open whether it was written: the answer may be what was lost.
+        """
+        ...
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a small file over what was there; the last one wins. For heartbeats."""
+        ...
+
+    def adopt(self, temporary: Path, name: str) -> bool:
+        """Give a finished file from ``temporary`` its name unless it is taken; True if it was not.
+
+        The file stays under its temporary name too; its owner removes it.
+        """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file, and what is kept of it here; nothing happens if it is gone already."""
+        ...
+
+    def remove_all(self, names: Sequence[str]) -> None:
+        """``remove`` of many files, in no promised order."""
+        ...
+
+    def cached(self) -> Iterator[Entry]:
+        """What is kept here of a bucket; nothing if the lake is a folder."""
+        ...
+
+    def forget(self, name: str) -> int:
+        """Remove what is kept here of a bucket's file, not the file; returns the bytes freed."""
+        ...
+
+    def temporary(self, suffix: str = "") -> Path:
+        """A new path of this process in a local folder that exists, for ``adopt``."""
+        ...
+
+    def sweep_temporary(self) -> int:
+        """Remove what processes that are gone left half-written; returns the bytes freed."""
+        ...
 
 
 class LocalStorage:
@@ -33,25 +142,27 @@ class LocalStorage:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
 
-    def locate(self, name: str) -> Path:
-        """Where a file lies, for libraries that read it themselves.
+    @property
+    def url(self) -> str:
+        """The folder."""
+        return str(self.root)
 
-        Raises:
-            ValueError: the name leads out of the lake.
-        """
+    def locate(self, name: str) -> Path:
+        """Where a file lies or would lie."""
         if name.startswith("/") or ".." in name.split("/"):
             raise ValueError(f"{name!r} is not a name inside the lake {self.root}")
         return self.root / name
 
-    def name_of(self, path: Path) -> str:
-        """The name of a file that lies inside the lake; ``ValueError`` if it does not."""
-        return path.absolute().relative_to(self.root).as_posix()
+    def locate_all(self, names: Sequence[str]) -> list[Path]:
+        """Where files lie or would lie."""
+        return [self.locate(name) for name in names]
 
     def temporary(self, suffix: str = "") -> Path:
         """A new path of this process on the lake's own filesystem, in a folder that exists."""
         folder = self.root / _TEMPORARY
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{os.getpid()}-{uuid.uuid4().hex}{suffix}"
+        with clear_disk_errors(self.root):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{os.getpid()}~{socket.gethostname()}~{uuid.uuid4().hex}{suffix}"
 
     def exists(self, name: str) -> bool:
         """Whether there is a file of that name."""
@@ -64,89 +175,166 @@ class LocalStorage:
         except FileNotFoundError:
             return None
 
+    def read_all(self, names: Sequence[str]) -> list[bytes | None]:
+        """The bytes of many small files."""
+        return [self.read(name) for name in names]
+
     def names(self, folder: str) -> list[str]:
-        """The names in a folder, sorted; empty if there is no such folder."""
+        """The names of a folder's own files, sorted; empty if there is no such folder."""
         try:
-            found = [entry.name for entry in os.scandir(self.locate(folder))]
+            with os.scandir(self.locate(folder)) as found:
+                return sorted(f"{folder}/{entry.name}" for entry in found if not entry.is_dir())
         except FileNotFoundError:
             return []
-        return sorted(f"{folder}/{name}" for name in found)
+
+    def entries(self, folder: str = "") -> Iterator[Entry]:
+        """The files below a folder at any depth; half-written ones are left out."""
+        for path, folders, files in os.walk(self.locate(folder)):
+            if Path(path) == self.root and _TEMPORARY in folders:
+                folders.remove(_TEMPORARY)
+            for file in files:
+                with contextlib.suppress(FileNotFoundError):
+                    yield _entry(self.root, Path(path, file))
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a small file unless the name is taken; of many callers exactly one gets True."""
-        temporary = self.temporary()
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        with self._written(data) as temporary:
             return self.adopt(temporary, name)
-        finally:
-            temporary.unlink(missing_ok=True)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a small file over what was there."""
+        target = self.locate(name)
+        with self._written(data) as temporary, clear_disk_errors(self.root):
+            while True:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    temporary.replace(target)
+                    return
 
     def adopt(self, temporary: Path, name: str) -> bool:
-        """Give a finished, synced file of this filesystem its name, unless the name is taken.
-
-        The file stays under its temporary name too; its owner removes it.
-        """
+        """Give a finished, synced file of this filesystem its name, unless the name is taken."""
         target = self.locate(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(temporary, target)
-        except FileExistsError:
-            return False
-        _sync_folder(target.parent)
-        return True
+        with clear_disk_errors(self.root):
+            while True:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.link(temporary, target)
+                    _sync_folder(target.parent)
+                except FileExistsError:
+                    return False
+                except FileNotFoundError:
+                    # Somebody removed the folder's last file, and with it the folder.
+                    if not temporary.exists():
+                        raise
+                else:
+                    return True
 
     def remove(self, name: str) -> None:
-        """Remove a file; nothing happens if it is gone already."""
-        self.locate(name).unlink(missing_ok=True)
-
-    def remove_empty_folder(self, name: str) -> None:
-        """Remove a folder if it is empty."""
-        with contextlib.suppress(OSError):
-            self.locate(name).rmdir()
-
-    @contextlib.contextmanager
-    def lock(self, name: str, wait_seconds: float) -> Iterator[None]:
-        """Hold a lock that the system releases when its holder dies, however it dies.
-
-        Raises:
-            RetryableError: somebody else held it for longer than ``wait_seconds``.
-        """
+        """Remove a file and the folders that this leaves empty."""
         path = self.locate(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+") as file:
-            deadline = time.monotonic() + wait_seconds
-            while not _try_lock(file.fileno()):
-                if time.monotonic() >= deadline:
-                    file.seek(0)
-                    holder = file.read().strip() or "unknown"
-                    raise RetryableError(
-                        f"another process (pid {holder}) is publishing into {self.root} and "
-                        f"held {path} for {wait_seconds:g} s; run again when it has finished"
-                    )
-                time.sleep(_POLL_SECONDS)
-            file.seek(0)
-            file.truncate()
-            file.write(f"{os.getpid()}\n")
-            file.flush()
-            yield
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            while path.parent != self.root:
+                path = path.parent
+                path.rmdir()
+
+    def remove_all(self, names: Sequence[str]) -> None:
+        """Remove many files."""
+        for name in names:
+            self.remove(name)
+
+    def cached(self) -> Iterator[Entry]:
+        """Nothing: the lake is here."""
+        return iter(())
+
+    def forget(self, name: str) -> int:
+        """Nothing to do: the lake is here."""
+        return 0
 
     def sweep_temporary(self) -> int:
         """Remove what processes that are gone left half-written; returns the bytes freed.
 
-        A live process's files are told by its number, so nothing that is being written is touched.
+        A live process's files are told by its number. Those of another machine that shares the
+        folder are left alone for a week.
         """
         freed = 0
-        for name in self.names(_TEMPORARY):
-            path = self.locate(name)
-            owner = path.name.split("-", 1)[0]
-            if owner.isdigit() and not _alive(int(owner)):
-                with contextlib.suppress(FileNotFoundError):
-                    freed += path.stat().st_size
-                    path.unlink()
+        for path in self._temporaries():
+            with contextlib.suppress(FileNotFoundError):
+                if _is_abandoned(path):
+                    freed += _remove_tree(path)
         return freed
+
+    def _temporaries(self) -> list[Path]:
+        try:
+            return list((self.root / _TEMPORARY).iterdir())
+        except FileNotFoundError:
+            return []
+
+    @contextlib.contextmanager
+    def _written(self, data: bytes) -> Iterator[Path]:
+        """A temporary file that holds bytes safely."""
+        temporary = self.temporary()
+        try:
+            with clear_disk_errors(self.root), temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def clear_disk_errors(place: Path) -> Iterator[None]:
+    """Say what to do about a full disk.
+
+    Raises:
+        RetryableError: a write found no room.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise no_room(place, os.strerror(error.errno)) from error
+
+
+def is_no_room(text: str) -> bool:
+    """Whether an error's text, from a library that has only texts, tells of a full disk."""
+    return any(os.strerror(number) in text for number in _FULL)
+
+
+def no_room(place: Path, why: str) -> RetryableError:
+    """The error for a full disk."""
+    return RetryableError(
+        f"there is no room left for {place} ({why}); nothing half-written is visible. Free some "
+        "space, `platemill vacuum` does, and run again: what was recognised is kept"
+    )
+
+
+def _entry(root: Path, path: Path) -> Entry:
+    seen = path.stat()
+    written = datetime.fromtimestamp(seen.st_mtime, UTC)
+    return Entry(path.relative_to(root).as_posix(), seen.st_size, written)
+
+
+def _is_abandoned(path: Path) -> bool:
+    pid, _, rest = path.name.partition("~")
+    host = rest.rpartition("~")[0]
+    if host == socket.gethostname() and pid.isdigit():
+        return not _alive(int(pid))
+    return time.time() - path.stat().st_mtime > _FOREIGN_SECONDS
+
+
+def _remove_tree(path: Path) -> int:
+    """Remove a file or a folder; returns its bytes."""
+    if not path.is_dir():
+        size = path.stat().st_size
+        path.unlink()
+        return size
+    size = sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())
+    shutil.rmtree(path)
+    return size
 
 
 def _alive(pid: int) -> bool:
@@ -156,14 +344,6 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     return True
 
 

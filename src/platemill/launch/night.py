@@ -7,6 +7,7 @@ of its own, so that Prefect and Ray see a quiet environment from their first imp
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -19,15 +20,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import psutil
 from rich.console import Console
 
 from platemill.errors import PlatemillError, RetryableError, error_from_record
+from platemill.launch.keeper import end_processes
 from platemill.launch.stages import Night
+from platemill.processes import adopt_orphans
 from platemill.settings import QUIET_ENVIRONMENT, Settings
 
 __all__ = ["flow_environment", "new_run_id", "run_night"]
 
 FLOW = "flows.nightly"
+
+# A cluster's keeper ends its family and saves the logs.
+_ORPHAN_SECONDS = 30.0
 
 
 def new_run_id(now: dt.datetime | None = None) -> str:
@@ -42,6 +49,7 @@ def run_night(
     days: frozenset[dt.date] | None,
     *,
     console: Console,
+    retry: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run one night and return its summary.
 
@@ -50,24 +58,25 @@ def run_night(
         archives: folders, ``.tar`` or ``.zip`` files.
         days: only images of these UTC days; None for all.
         console: where progress and warnings go.
+        retry: URIs of quarantined images: the night is over exactly these, and no archive is named.
 
     Returns:
-        ``run_id, generation, images_seen, images_new, recognised, no_plate, quarantined, plates,
-        images_per_second`` and ``seconds`` by stage.
+        ``run_id, generation, images_seen, images_new, images_deleted, images_returned,
+        recognised, no_plate, quarantined, plates, images_per_second`` and ``seconds`` by stage.
 
     Raises:
         ConfigurationError: an archive or a setting is wrong.
         CheckFailed: a check failed; nothing was published.
         RetryableError: a part did not answer or died; what was recognised is kept.
     """
-    night = Night.new(settings, new_run_id(), archives, days)
+    night = Night.new(settings, new_run_id(), archives, days, retry)
     night.repair()
     with console.status("taking the inventory …") as status:
         night.inventory(lambda done: status.update(f"taking the inventory … {done:,} files"))
     night.plan()
+    for warning in night.warnings():
+        console.print(f"warning: {warning}", style="yellow", markup=False)
     if not night.has_work():
-        for warning in night.warnings():
-            console.print(f"warning: {warning}", style="yellow", markup=False)
         return night.finish()
     _run_flow(settings, night)
     return night.summary()
@@ -92,6 +101,9 @@ def flow_environment(settings: Settings) -> dict[str, str]:
 def _run_flow(settings: Settings, night: Night) -> None:
     command = [sys.executable, "-m", FLOW, "--run-id", night.run_id]
     command += ["--parent", str(os.getpid())]
+    # A flow that is killed cannot end what it started, Prefect's server for one: it comes to us.
+    adopt_orphans()
+    others = set(psutil.Process().children())
     # The flow's stdout joins our stderr: stdout is for the answer alone.
     process = subprocess.Popen(
         command,
@@ -113,8 +125,27 @@ def _run_flow(settings: Settings, night: Night) -> None:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
+        _end_orphans(others)
     if code:
         raise _failure(night.folder, code)
+
+
+def _end_orphans(others: set[psutil.Process]) -> None:
+    """End what the flow left, in order if it can; ``others`` are children that are not of it."""
+    me = psutil.Process()
+
+    def left() -> list[psutil.Process]:
+        return [child for child in me.children() if child not in others]
+
+    def reap() -> None:
+        for child in left():
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child.pid, os.WNOHANG)
+
+    for child in left():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.terminate()
+    end_processes(left, _ORPHAN_SECONDS, reap)
 
 
 def _failure(folder: Path, code: int) -> PlatemillError:

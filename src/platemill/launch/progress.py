@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,12 +17,14 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.status import Status
 
 from platemill.launch.records import JobProgress
 
-__all__ = ["StageProgress"]
+__all__ = ["StageProgress", "WaitProgress"]
 
 _QUIET_SECONDS = 5.0
+_QUIET_WAIT_SECONDS = 60.0
 
 
 class StageProgress:
@@ -68,3 +71,40 @@ class StageProgress:
         if not self._console.is_terminal and now - self._said >= _QUIET_SECONDS:
             self._said = now
             print(f"{text}, {done:,} of {total:,} images", file=sys.stderr, flush=True)
+
+
+class WaitProgress:
+    """Shows on stderr what a run waits for: a line that changes in a terminal, else one a minute.
+
+    Nothing is shown unless ``update`` is called.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._status: Status | None = None
+        self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def update(self, text: str) -> None:
+        """Show what it waits for now."""
+        now = time.monotonic()
+        if not self._console.is_terminal:
+            if now - self._said >= _QUIET_WAIT_SECONDS:
+                self._said = now
+                print(text, file=sys.stderr, flush=True)
+        elif self._status is None:
+            self._status = self._console.status(escape(text))
+            self._status.start()
+        else:
+            self._status.update(escape(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,12 +15,15 @@ __all__ = [
     "clear_records",
     "read_exit",
     "read_progress",
+    "read_tried",
     "write_exit",
     "write_progress",
+    "write_tried",
 ]
 
 _PROGRESS = "progress.json"
 _EXIT = "job.json"
+_TRIED = "tried.json"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,20 @@ def read_progress(folder: Path) -> JobProgress | None:
         return JobProgress(**json.loads((folder / _PROGRESS).read_text()))
     except FileNotFoundError:
         return None
+
+
+def write_tried(folder: Path, tried: Mapping[str, int]) -> None:
+    """Say of images, by URI, how often runs that published nothing tried them."""
+    write_json(folder / _TRIED, {**read_tried(folder), **tried})
+
+
+def read_tried(folder: Path) -> dict[str, int]:
+    """What ``write_tried`` said; usually nothing."""
+    try:
+        said: dict[str, int] = json.loads((folder / _TRIED).read_text())
+    except FileNotFoundError:
+        return {}
+    return said
 
 
 def write_exit(folder: Path, error: BaseException | None) -> None:

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from platemill.lake import Lake
+from platemill.lake import Lake, open_lake
+from platemill.lake.inventory import newest_inventory
+from platemill.recognize.night_plan import waiting_by_day
 from platemill.serving.repository import repository_of
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
@@ -38,7 +40,7 @@ def report(settings: Settings) -> dict[str, Any]:
         ``home, generation, runs, generations, days, waiting, quarantined``; the last five are
         lists of rows, newest first where there is an order in time.
     """
-    lake = Lake(settings.lake)
+    lake = open_lake(settings)
     numbers = lake.numbers()
     return {
         "home": str(settings.home),
@@ -86,11 +88,7 @@ def _generation(lake: Lake, number: int) -> dict[str, Any]:
 
 
 def _waiting(settings: Settings, lake: Lake) -> list[dict[str, Any]]:
-    """Days with images that were seen but are not in the current generation."""
-    import pyarrow.compute as pc
-
-    known = lake.known_images()
-    done = lake.done_images(pipeline_version(repository_of(settings)))
-    missing = known.filter(pc.invert(pc.is_in(known["uri"], value_set=done["uri"])))
-    counted = missing.group_by("day").aggregate([("uri", "count")]).sort_by("day")
-    return [{"day": row["day"], "images": row["uri_count"]} for row in counted.to_pylist()]
+    """Days with images that were seen but are not, or not as they are, in the generation."""
+    version = pipeline_version(repository_of(settings))
+    waiting = waiting_by_day(lake, newest_inventory(lake.storage), version)
+    return [{"day": day, "images": images} for day, images in waiting.items()]

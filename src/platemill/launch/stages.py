@@ -12,19 +12,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from platemill.archive.inventory import Inventory, take_inventory
-from platemill.archive.known import of_days
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from platemill.archive.inventory import Found, take_inventory
+from platemill.archive.retry import retry_inventory
 from platemill.documents import write_json
-from platemill.errors import ShardsIncomplete
+from platemill.errors import GenerationConflict, ShardsIncomplete
+from platemill.failpoints import failpoint
 from platemill.features.online import finish_online, stage_online
-from platemill.lake import Lake, ShardRecord
+from platemill.lake import ShardRecord, open_lake
+from platemill.lake.inventory import load_inventory, newest_inventory, save_inventory
+from platemill.lake.lease import PUBLISH, Holder, day_lease
 from platemill.launch.jobs import run_recognition
-from platemill.launch.records import JobProgress
-from platemill.recognize.plan import Plan, make_plan
+from platemill.launch.progress import WaitProgress
+from platemill.launch.records import JobProgress, write_tried
+from platemill.recognize.night_plan import plan_night
+from platemill.recognize.plan import PLAN_FILES, Plan
 from platemill.schema import ImageStatus
 from platemill.serving.repository import repository_of
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
+from platemill.warehouse.budget import check_budget, to_try_again
 from platemill.warehouse.checks import run_checks
 from platemill.warehouse.facts import Draft, merge_facts
 from platemill.warehouse.publish import finish_publish, publish
@@ -46,6 +55,8 @@ class Request:
     days: frozenset[dt.date] | None
     layout: str
     started_at: dt.datetime
+    retry: tuple[str, ...] = ()
+    """URIs of quarantined images: the night is over exactly these, and names no archive."""
 
     def save(self, folder: Path) -> None:
         """Write it into the run's folder."""
@@ -55,6 +66,7 @@ class Request:
             "days": sorted(map(str, self.days)) if self.days else None,
             "layout": self.layout,
             "started_at": self.started_at.isoformat(),
+            "retry": list(self.retry),
         }
         write_json(folder / _REQUEST, document)
 
@@ -68,6 +80,7 @@ class Request:
             days=frozenset(map(dt.date.fromisoformat, said["days"])) if said["days"] else None,
             layout=said["layout"],
             started_at=dt.datetime.fromisoformat(said["started_at"]),
+            retry=tuple(said["retry"]),
         )
 
 
@@ -82,9 +95,10 @@ class Night:
     def __init__(self, settings: Settings, request: Request) -> None:
         self._settings = settings
         self._request = request
-        self._lake = Lake(settings.lake)
-        self._inventory: Inventory | None = None
+        self._lake = open_lake(settings)
+        self._found: Found | None = None
         self._draft: Draft | None = None
+        self._holder: Holder | None = None
         self.run_id = request.run_id
         self.folder = settings.runs / request.run_id
 
@@ -95,9 +109,11 @@ class Night:
         run_id: str,
         archives: Sequence[str],
         days: frozenset[dt.date] | None,
+        retry: Sequence[str] = (),
     ) -> Self:
         """Prepare a new run and its folder."""
-        request = Request(run_id, tuple(archives), days, settings.layout, dt.datetime.now(dt.UTC))
+        now = dt.datetime.now(dt.UTC)
+        request = Request(run_id, tuple(archives), days, settings.layout, now, tuple(retry))
         night = cls(settings, request)
         night.folder.mkdir(parents=True)
         request.save(night.folder)
@@ -113,54 +129,70 @@ class Night:
         finish_publish(self._settings)
         finish_online(self._settings)
 
-    def inventory(self, progress: Callable[[int], None] | None = None) -> Inventory:
+    def inventory(self, progress: Callable[[int], None] | None = None) -> Found:
         """Find what the archives hold; a run looks once and keeps the answer in its folder."""
-        if self._inventory is not None:
-            return self._inventory
-        if (self.folder / "inventory.json").exists():
-            self._inventory = Inventory.load(self.folder)
-            return self._inventory
-        with self._timed("inventory"):
-            found = take_inventory(
+        self._found = self._found or Found.load(self.folder)
+        if self._found is None:
+            with self._timed("inventory"):
+                self._found = self._look(progress)
+        return self._found
+
+    def _look(self, progress: Callable[[int], None] | None) -> Found:
+        settings, storage = self._settings, self._lake.storage
+        base = newest_inventory(storage)
+        if self._request.retry:
+            chosen = base.named(self._request.retry)
+            taken = retry_inventory(chosen, settings.max_image_bytes)
+        else:
+            taken = take_inventory(
                 self._request.archives,
                 self._request.layout,
-                self._lake.known_images(),
+                base.known(),
                 days=self._request.days,
-                max_image_bytes=self._settings.max_image_bytes,
+                max_image_bytes=settings.max_image_bytes,
+                rehash=settings.rehash,
+                mark_emptied=settings.mark_emptied_archives,
                 progress=progress,
             )
-            self._lake.save_inventory(found.table)
-            found.save(self.folder)
-        self._inventory = found
-        return found
+        saved = save_inventory(storage, base, taken.delta, taken.moved)
+        return taken.save(self.folder, saved.number)
 
     def plan(self) -> int:
         """Divide what is new into shards of one day; returns the number of new images."""
         if not (self.folder / "plan.json").exists():
             with self._timed("plan"):
-                version = pipeline_version(repository_of(self._settings))
-                made = make_plan(
-                    self.inventory().table,
-                    self._lake.done_images(version),
-                    version,
+                found = self.inventory()
+                plan_night(
+                    self.folder,
+                    self._lake,
+                    load_inventory(self._lake.storage, found.saved),
+                    pipeline_version(repository_of(self._settings)),
                     self._settings.shard_images,
+                    scope=found.scope,
+                    unseen=Found.unseen(self.folder),
                     days=self._request.days,
+                    again=frozenset(self._request.retry),
                 )
-                made.save(self.folder)
-        return int(self._plan.table.num_rows)
+        return self._plan.total
 
     def has_work(self) -> bool:
-        """Whether there is an image to recognise, or another version's rows to publish."""
+        """Whether there is an image to recognise or to mark, or another version to publish."""
         plan = self._plan
         current = self._lake.current()
         stale = current is not None and current.pipeline_version != plan.pipeline_version
-        return bool(plan.table.num_rows) or stale
+        return bool(plan.shards) or bool(plan.changes.marks.num_rows) or stale
 
     def warnings(self) -> list[str]:
         """What a person should know although it is no error."""
-        seen = self.inventory().seen
+        found = self.inventory()
         archives = ", ".join(self._request.archives)
-        return [] if seen else [f"there is no image in {archives}"]
+        lines = [] if found.seen else [f"there is no image in {archives}"]
+        return lines + [
+            f"{archive} shows no image at all, but some are known there. Is its disk mounted? None "
+            "of them is marked as deleted; if they are, run once with "
+            "PLATEMILL_MARK_EMPTIED_ARCHIVES=true"
+            for archive in found.emptied
+        ]
 
     def recognise(self, progress: Callable[[JobProgress], None]) -> dict[str, int]:
         """Recognise every shard without a record in a Ray job; returns images by status.
@@ -171,15 +203,103 @@ class Night:
         """
         plan = self._plan
         with self._timed("recognise"):
-            if any(self._lake.shard(shard.key) is None for shard in plan.shards):
+            self._try_again()
+            recorded = self._lake.shards(shard.key for shard in plan.shards)
+            if not all(recorded.values()):
                 run_recognition(self._settings, self.run_id, progress)
         return _by_status(self._records())
 
+    def _try_again(self) -> None:
+        """Forget records of runs before that would keep images from another try."""
+        found = self._lake.shards(shard.key for shard in self._plan.shards).values()
+        earlier = [
+            record for record in found if record is not None and record.run_id != self.run_id
+        ]
+        again = to_try_again(self._settings, self._lake, earlier, retry=bool(self._request.retry))
+        for record, tried in again:
+            write_tried(self.folder, tried)
+            self._lake.forget_shard(record)
+
+    def budget(self) -> None:
+        """Stop a night that lost more images of a day than its error budget allows.
+
+        A retry has no budget: its images are in quarantine already.
+
+        Raises:
+            CheckFailed: a day is over the budget; what was recognised is kept.
+        """
+        if not self._request.retry:
+            check_budget(self._settings, self._lake, self._records(), self.folder)
+
     @contextmanager
-    def publishing(self) -> Iterator[None]:
-        """Hold the right to publish: from the facts to the pointers, one run at a time."""
-        with self._lake.publish_lock():
+    def holding(self, log: Callable[[str], object]) -> Iterator[None]:
+        """Hold the leases of the days that have work, so that no other run recognises them, too.
+
+        Waits for runs that hold them. If anybody published since the plan was made, it is made
+        again, and may come out empty: ask ``has_work`` inside.
+
+        Args:
+            log: called with one line when it waits, and when it takes over from a dead run.
+
+        Raises:
+            LeaseHeld: another run had a day for longer than ``lease_wait_seconds``.
+        """
+        settings = self._settings
+        with Holder(self._lake.storage, self.run_id, settings.lease_seconds) as holder:
+            with WaitProgress() as progress:
+                self._take_days(holder, log, progress.update)
+            holder.tokens.save(self.folder)
+            self._holder = holder
+            try:
+                yield
+            finally:
+                self._holder = None
+
+    def _take_days(
+        self, holder: Holder, log: Callable[[str], object], tick: Callable[[str], object]
+    ) -> None:
+        deadline = time.monotonic() + self._settings.lease_wait_seconds
+        while True:
+            # In sorted order, everybody: then nobody waits in a circle.
+            current = self._lake.current()
+            fences = {} if current is None else current.fences
+            for name in self._day_leases():
+                left = max(0.0, deadline - time.monotonic())
+                holder.acquire(name, left, log, tick, above=fences.get(name, 0))
+            if (self._plan.changes.base or 0) == max(self._lake.numbers(), default=0):
+                return
+            log("another run published since the plan was made; planning again")
+            self._plan_again()
+            wanted = set(self._day_leases())
+            held = {lease.name for lease in holder.leases}
+            for lease in holder.leases:
+                if lease.name not in wanted or not wanted <= held:
+                    lease.release()
+            if wanted <= held:
+                return
+
+    def _day_leases(self) -> list[str]:
+        return sorted({day_lease(day) for day in self._plan.touched_days})
+
+    @contextmanager
+    def publishing(self, log: Callable[[str], object]) -> Iterator[None]:
+        """Hold the right to publish: from the facts to the pointers, one run at a time.
+
+        Args:
+            log: as for ``holding``, which has to be entered before.
+
+        Raises:
+            LeaseHeld: somebody else published for longer than ``lease_wait_seconds``.
+        """
+        holder = self._held()
+        with WaitProgress() as progress:
+            wait = self._settings.lease_wait_seconds
+            above = self._lake.fence(PUBLISH)
+            lease = holder.acquire(PUBLISH, wait, log, progress.update, above=above)
+        try:
             yield
+        finally:
+            lease.release()
 
     def facts(self) -> list[dt.date]:
         """Merge the shards into the day files; returns the days that changed."""
@@ -189,6 +309,8 @@ class Night:
                 self._records(),
                 run_id=self.run_id,
                 pipeline_version=self._plan.pipeline_version,
+                planned=self._plan.changes,
+                fences=self._held().tokens.tokens,
             )
         return sorted(self._draft.days)
 
@@ -205,10 +327,26 @@ class Night:
             CheckFailed: a blocking check failed; nothing is published.
         """
         with self._timed("checks"):
-            inventory = of_days(self.inventory().table, self._request.days)
-            results = run_checks(self._settings, self._drafted(), inventory=inventory)
+            results = run_checks(self._settings, self._drafted(), self._expected())
         rows: list[dict[str, Any]] = results.to_pylist()
         return rows
+
+    def _expected(self) -> pa.Table:
+        """``uri, day, deleted_at`` of what the run found on the days whose facts it may change."""
+        found, asked = self.inventory(), self._request
+        inventory = load_inventory(self._lake.storage, found.saved)
+        unseen = Found.unseen(self.folder)["uri"]
+        days = {*self._plan.touched_days, *self._drafted().days}
+        tables = []
+        for day in sorted(days if asked.days is None else days & asked.days):
+            rows = inventory.read(day, ["uri", "day", "deleted_at"])
+            if asked.retry:
+                wanted: Any = pc.is_in(rows["uri"], value_set=pa.array(asked.retry, pa.string()))
+            else:
+                gone = pc.is_in(rows["uri"], value_set=unseen)
+                wanted = pc.and_not(pa.array(found.scope.covers(rows["uri"])), gone)
+            tables.append(rows.filter(wanted))
+        return pa.concat_tables([inventory.empty(["uri", "day", "deleted_at"]), *tables])
 
     def features(self) -> dict[str, int]:
         """Stage the online store; returns rows written and compared."""
@@ -217,9 +355,19 @@ class Night:
         return {"written": staged.written, "compared": staged.compared}
 
     def publish(self) -> int:
-        """Commit the generation and move the pointers; returns its number."""
+        """Commit the generation and move the pointers; returns its number.
+
+        Raises:
+            GenerationConflict: another run published first.
+            LeaseLost: another run took over from this one, which must not commit any more.
+        """
+        holder = self._held()
         with self._timed("publish"):
-            generation = publish(self._settings, self._drafted())
+            try:
+                generation = publish(self._settings, self._drafted(), holder.check)
+            except GenerationConflict:
+                holder.check()
+                raise
             finish_online(self._settings)
         return generation.number
 
@@ -235,16 +383,19 @@ class Night:
             "run_id": self.run_id,
             "generation": current.number if current else None,
             "images_seen": inventory.seen,
-            "images_new": plan.table.num_rows,
+            "images_new": plan.total,
+            "images_deleted": plan.changes.deleted,
+            "images_returned": plan.changes.returned,
             **_by_status(records),
             "plates": sum(record.plates for record in records),
-            "images_per_second": round(plan.table.num_rows / busy, 2) if busy else 0.0,
+            "images_per_second": round(plan.total / busy, 2) if busy else 0.0,
             "seconds": {**seconds, "total": round(self._elapsed(), 3)},
         }
+        failpoint("night.summary.before")
         write_json(self.folder / _SUMMARY, summary)
         if not plan.shards:
             # A night with nothing new leaves its summary alone, however large the archive is.
-            for name in ("inventory.parquet", "plan.parquet"):
+            for name in PLAN_FILES:
                 (self.folder / name).unlink(missing_ok=True)
         return summary
 
@@ -258,14 +409,24 @@ class Night:
         return Plan.load(self.folder)
 
     def _records(self) -> list[ShardRecord]:
-        records = [(shard.key, self._lake.shard(shard.key)) for shard in self._plan.shards]
-        missing = [key for key, record in records if record is None]
+        records = self._lake.shards(shard.key for shard in self._plan.shards)
+        missing = [key for key, record in records.items() if record is None]
         if missing:
             raise ShardsIncomplete(
                 f"{len(missing)} of {len(records)} shards of run {self.run_id} have no record, "
                 f"{missing[0]} for one; run again, the others are kept"
             )
-        return [record for _, record in records if record is not None]
+        return [record for record in records.values() if record is not None]
+
+    def _held(self) -> Holder:
+        if self._holder is None:
+            raise RuntimeError("holding() is to be entered before anything is published")
+        return self._holder
+
+    def _plan_again(self) -> None:
+        (self.folder / "plan.json").unlink(missing_ok=True)
+        self.__dict__.pop("_plan", None)
+        self.plan()
 
     def _drafted(self) -> Draft:
         if self._draft is None:

@@ -1,20 +1,21 @@
 """The plan of a night: what has to be recognised, in shards of one day.
 
-A day's images are sorted by the file that they lie in and their place there, then cut into shards
-where an image's own hash says so. An image that arrives while a night is repeated therefore moves
-the borders of its own shard only, and the shards beside it keep their keys and what was done.
+It lies in the run's folder: ``plan.parquet`` with the images, a row group holding some shards of
+one day; ``plan-shards.parquet`` with their keys; ``plan-marks.parquet`` with images that were
+deleted or are back; and ``plan.json``, by which it is complete. Who works on a shard reads its row
+group and no other.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,23 +23,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from platemill.archive.known import INVENTORY_SCHEMA, containers_of, of_days
+from platemill.archive.known import INVENTORY_SCHEMA, of_days
 from platemill.documents import write_json
 from platemill.errors import ConfigurationError
+from platemill.failpoints import failpoint
+from platemill.lake.identity import IDENTITY, PASSING
+from platemill.lake.inventory import rows_by_day
+from platemill.recognize.cuts import cut, in_order, shard_keys
 from platemill.schema import SCHEMA_VERSION
+from platemill.warehouse.facts import MARKS, PlannedChanges
 
-__all__ = ["PLAN_SCHEMA", "Plan", "PlannedImage", "Shard", "make_plan"]
-
-_FIELDS: Final[list[Any]] = [
-    *INVENTORY_SCHEMA,
-    pa.field("shard_key", pa.string(), nullable=False),
-    pa.field("position", pa.int32(), nullable=False),
+__all__ = [
+    "PLAN_FILES",
+    "PLAN_SCHEMA",
+    "DayPlan",
+    "Plan",
+    "PlannedImage",
+    "Shard",
+    "make_plan",
+    "plan_day",
+    "waiting_of",
+    "write_plan",
 ]
-PLAN_SCHEMA: Final = pa.schema(_FIELDS)
-_KEY_BYTES: Final = 16
-# Quarantined for what was so when they were read; if the inventory sees them, they may be well now.
-_PASSING: Final = ("unreadable", "vanished")
-_IDENTITY: Final = ["uri", "image_id", "camera_id", "captured_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class PlannedImage:
     """An image to recognise, with what the inventory says of it.
 
     ``rejected_reason`` is set if it is known already that it cannot be used; ``offset`` is set for
-    a member of a tar or zip.
+    a member of a tar or zip; ``attempts`` says how often earlier runs tried it.
     """
 
     uri: str
@@ -60,6 +66,29 @@ class PlannedImage:
     offset: int | None = None
     rejected_reason: str | None = None
     rejected_detail: str | None = None
+    attempts: int = 0
+
+
+_FIELDS: Final[list[Any]] = [
+    *(INVENTORY_SCHEMA.field(n) for n in PlannedImage.__slots__ if n in INVENTORY_SCHEMA.names),
+    pa.field("attempts", pa.int64(), nullable=False),
+]
+PLAN_SCHEMA: Final = pa.schema(_FIELDS)
+_SHARD_FIELDS: Final[list[Any]] = [
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("day", pa.date32(), nullable=False),
+    pa.field("group", pa.int32(), nullable=False),
+    pa.field("first_row", pa.int64(), nullable=False),
+    pa.field("images", pa.int32(), nullable=False),
+]
+_SHARDS: Final = pa.schema(_SHARD_FIELDS)
+_GROUP_ROWS: Final = 65_536
+_KEPT_GROUPS: Final = 4
+_IMAGES_FILE: Final = "plan.parquet"
+_SHARDS_FILE: Final = "plan-shards.parquet"
+_MARKS_FILE: Final = "plan-marks.parquet"
+_DOCUMENT: Final = "plan.json"
+PLAN_FILES: Final = (_IMAGES_FILE, _SHARDS_FILE, _MARKS_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,34 +98,70 @@ class Shard:
     Args:
         key: hash of its images, the pipeline version and the schema version.
         day: their UTC day.
-        first_row: where its rows start in the plan's table.
-        images: how many rows it has.
+        group: the row group that holds its rows.
+        first_row: where they start in it.
+        images: how many they are.
     """
 
     key: str
     day: date
+    group: int
     first_row: int
     images: int
 
 
-@dataclass(frozen=True)
+class Groups(Protocol):
+    """The row groups of a plan: ``PLAN_SCHEMA``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, group: int, /) -> pa.Table: ...
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """What a night recognises.
 
     Args:
-        table: ``PLAN_SCHEMA``; a shard's rows lie together, in the order of ``position``.
-        shards: in the order of their rows.
-        pipeline_version: what the images are recognised with.
+        shards: in the order of their rows; a shard's rows lie together.
+        groups: the images.
+        pipeline_version: what they are recognised with.
+        changes: what of the facts changes besides.
+        inventory: number of the saved inventory that was planned from; 0 for none.
     """
 
-    table: pa.Table
     shards: tuple[Shard, ...]
+    groups: Groups
     pipeline_version: str
-    schema_version: str = field(default=SCHEMA_VERSION)
+    changes: PlannedChanges = field(default_factory=PlannedChanges)
+    inventory: int = 0
 
     @cached_property
     def _by_key(self) -> dict[str, Shard]:
         return {shard.key: shard for shard in self.shards}
+
+    @cached_property
+    def total(self) -> int:
+        """Images of all shards."""
+        return sum(shard.images for shard in self.shards)
+
+    @property
+    def days(self) -> tuple[date, ...]:
+        """Days with images to recognise, sorted."""
+        return tuple(sorted({shard.day for shard in self.shards}))
+
+    @property
+    def touched_days(self) -> tuple[date, ...]:
+        """Days whose facts may change, sorted."""
+        marked = set(self.changes.marks["day"].unique().to_pylist())
+        left = self.changes.left if self.shards else frozenset[date]()
+        return tuple(sorted({*self.days, *left, *marked}))
+
+    @property
+    def table(self) -> pa.Table:
+        """The images of all shards in order; reads everything."""
+        groups = [self.groups[group] for group in range(len(self.groups))]
+        return pa.concat_tables([PLAN_SCHEMA.empty_table(), *groups])
 
     def images(self, key: str) -> list[PlannedImage]:
         """The images of a shard, in order.
@@ -105,37 +170,46 @@ class Plan:
             KeyError: the plan has no such shard.
         """
         shard = self._by_key[key]
-        names = list(PlannedImage.__slots__)
-        rows = self.table.select(names).slice(shard.first_row, shard.images)
+        rows = self.groups[shard.group].slice(shard.first_row, shard.images)
         return [PlannedImage(**row) for row in rows.to_pylist()]
 
     def save(self, folder: Path) -> None:
-        """Write ``plan.parquet``, then ``plan.json``, by which the plan is complete."""
-        pq.write_table(self.table, folder / "plan.parquet", compression="zstd")
+        """Write the plan into a run's folder."""
+        groups = (self.groups[group] for group in range(len(self.groups)))
+        with pq.ParquetWriter(folder / _IMAGES_FILE, PLAN_SCHEMA, compression="zstd") as writer:
+            for group in groups:
+                writer.write_table(group, row_group_size=max(1, group.num_rows))
+        self.save_document(folder)
+
+    def save_document(self, folder: Path) -> None:
+        """Write what is beside the images, at last ``plan.json``."""
+        rows = [(s.key, s.day, s.group, s.first_row, s.images) for s in self.shards]
+        columns: list[Any] = [
+            pa.array([row[place] for row in rows], kind.type) for place, kind in enumerate(_SHARDS)
+        ]
+        shards = pa.Table.from_arrays(columns, schema=_SHARDS)
+        pq.write_table(shards, folder / _SHARDS_FILE, compression="zstd")
+        pq.write_table(self.changes.marks, folder / _MARKS_FILE, compression="zstd")
+        failpoint("plan.document.before")
         document = {
             "pipeline_version": self.pipeline_version,
-            "schema_version": self.schema_version,
-            "shards": [
-                {
-                    "key": shard.key,
-                    "day": shard.day.isoformat(),
-                    "first_row": shard.first_row,
-                    "images": shard.images,
-                }
-                for shard in self.shards
-            ],
+            "schema_version": SCHEMA_VERSION,
+            "images": self.total,
+            "inventory": self.inventory,
+            "generation": self.changes.base,
+            "left": sorted(map(str, self.changes.left)),
         }
-        write_json(folder / "plan.json", document)
+        write_json(folder / _DOCUMENT, document)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote.
+        """Read what ``save`` wrote; the images are read when they are asked for.
 
         Raises:
             ConfigurationError: there is no plan, or it was made with another schema.
         """
         try:
-            document = json.loads((folder / "plan.json").read_text())
+            document = json.loads((folder / _DOCUMENT).read_text())
         except FileNotFoundError:
             raise ConfigurationError(f"{folder} holds no plan; start a new run") from None
         if document["schema_version"] != SCHEMA_VERSION:
@@ -143,12 +217,98 @@ class Plan:
                 f"the plan in {folder} was made with schema {document['schema_version']}, this is "
                 f"{SCHEMA_VERSION}; start a new run"
             )
-        shards = tuple(
-            Shard(s["key"], date.fromisoformat(s["day"]), s["first_row"], s["images"])
-            for s in document["shards"]
+        table = pq.read_table(folder / _SHARDS_FILE, schema=_SHARDS)
+        columns = [table[name].to_pylist() for name in _SHARDS.names]
+        changes = PlannedChanges(
+            base=document["generation"],
+            left=frozenset(map(date.fromisoformat, document["left"])),
+            marks=pq.read_table(folder / _MARKS_FILE, schema=MARKS),
         )
-        table = pq.read_table(folder / "plan.parquet", schema=PLAN_SCHEMA)
-        return cls(table, shards, document["pipeline_version"], document["schema_version"])
+        return cls(
+            tuple(map(Shard, *columns)),
+            _FileGroups(folder / _IMAGES_FILE),
+            document["pipeline_version"],
+            changes,
+            document["inventory"],
+        )
+
+
+class _FileGroups:
+    """The row groups of a saved plan; a few that were asked for last are kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept: OrderedDict[int, pa.Table] = OrderedDict()
+
+    @cached_property
+    def _file(self) -> pq.ParquetFile:
+        return pq.ParquetFile(self._path)
+
+    def __len__(self) -> int:
+        return int(self._file.num_row_groups)
+
+    def __getitem__(self, group: int, /) -> pa.Table:
+        if group not in self._kept:
+            self._kept[group] = self._file.read_row_group(group).cast(PLAN_SCHEMA)
+        self._kept.move_to_end(group)
+        while len(self._kept) > _KEPT_GROUPS:
+            self._kept.popitem(last=False)
+        return self._kept[group]
+
+
+@dataclass(frozen=True)
+class DayPlan:
+    """A day's images in order, ``PLAN_SCHEMA``, and where its shards begin, with their keys."""
+
+    day: date
+    rows: pa.Table
+    starts: Sequence[int]
+    keys: Sequence[str]
+
+    def groups(self) -> Iterator[tuple[pa.Table, list[tuple[str, int, int]]]]:
+        """Row groups of whole shards, each with its shards: key, first row, images."""
+        shard = 0
+        while shard < len(self.keys):
+            first = self.starts[shard]
+            shards: list[tuple[str, int, int]] = []
+            while shard < len(self.keys) and (
+                not shards or self.starts[shard + 1] - first <= _GROUP_ROWS
+            ):
+                start, end = self.starts[shard : shard + 2]
+                shards.append((self.keys[shard], start - first, end - start))
+                shard += 1
+            yield self.rows.slice(first, self.starts[shard] - first), shards
+
+
+def plan_day(waiting: pa.Table, day: date, pipeline_version: str, shard_images: int) -> DayPlan:
+    """Divide a day's images into shards.
+
+    Args:
+        waiting: ``PLAN_SCHEMA``, images of the day in any order.
+        day: their UTC day.
+        pipeline_version: what they will be recognised with.
+        shard_images: most images in a shard.
+    """
+    rows = in_order(waiting)
+    starts = cut(rows["image_id"], shard_images)
+    return DayPlan(day, rows, starts, shard_keys(rows, starts, (SCHEMA_VERSION, pipeline_version)))
+
+
+def write_plan(folder: Path, days: Iterable[DayPlan]) -> tuple[tuple[Shard, ...], Groups]:
+    """Write the images of a plan, a day in memory at a time; ``Plan`` takes what it returns."""
+    shards: list[Shard] = []
+    path = folder / _IMAGES_FILE
+    count = 0
+    with pq.ParquetWriter(
+        path, PLAN_SCHEMA, compression="lz4", use_dictionary=["camera_id", "time_source"]
+    ) as writer:
+        for planned in days:
+            for rows, found in planned.groups():
+                writer.write_table(rows, row_group_size=rows.num_rows)
+                shards += [Shard(key, planned.day, count, *place) for key, *place in found]
+                count += 1
+    failpoint("plan.images.after")
+    return tuple(shards), _FileGroups(path)
 
 
 def make_plan(
@@ -158,97 +318,68 @@ def make_plan(
     shard_images: int,
     *,
     days: frozenset[date] | None = None,
+    again: frozenset[str] = frozenset(),
 ) -> Plan:
-    """Choose what has to be recognised and divide it into shards.
+    """Choose what has to be recognised and divide it into shards, in memory.
 
     An image is done if the current generation has a row of this pipeline version with the same
     bytes, camera and time. One that had vanished or could not be read is tried again as soon as an
-    inventory finds it well.
+    inventory finds it well. One that is deleted is not waiting.
 
     Args:
         inventory: ``INVENTORY_SCHEMA``, each URI once, in any order.
-        done: ``uri, image_id, camera_id, captured_at, reason`` of the current generation's images
-            under this pipeline version.
+        done: ``uri, image_id, camera_id, captured_at, reason`` and perhaps ``attempts`` of the
+            current generation's images under this pipeline version.
         pipeline_version: what the images will be recognised with.
         shard_images: most images in a shard; shards have about half to two thirds of it.
         days: only images of these UTC days; None: of all.
+        again: URIs of images that are recognised although they are done.
     """
-    waiting = of_days(inventory, days)
-    waiting = waiting.filter(pa.array(~_is_done(waiting, done)))
-    waiting = _in_order(waiting)
-    cuts = _cuts(waiting, shard_images)
-    keys, shards = [], []
-    positions = np.zeros(waiting.num_rows, np.int32)
-    for first, end in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
-        rows = waiting.slice(first, end - first)
-        key = _shard_key(rows, pipeline_version)
-        shards.append(Shard(key, rows["day"][0].as_py(), first, end - first))
-        keys.extend([key] * (end - first))
-        positions[first:end] = np.arange(end - first)
-    columns: list[Any] = [*waiting.columns, pa.array(keys, pa.string()), pa.array(positions)]
-    table = pa.Table.from_arrays(columns, schema=PLAN_SCHEMA)
-    return Plan(table, tuple(shards), pipeline_version)
+    wanted = of_days(inventory, days)
+    waiting = waiting_of(wanted, done, again).sort_by("day").combine_chunks()
+    shards: list[Shard] = []
+    groups: list[pa.Table] = []
+    for day, part in rows_by_day(waiting).items():
+        planned = plan_day(part, day, pipeline_version, shard_images)
+        for rows, found in planned.groups():
+            shards += [Shard(key, planned.day, len(groups), *place) for key, *place in found]
+            groups.append(rows)
+    return Plan(tuple(shards), groups, pipeline_version)
 
 
-def _is_done(inventory: pa.Table, done: pa.Table) -> npt.NDArray[np.bool_]:
-    """Whether each row of the inventory needs nothing: bool [N]."""
-    result = np.zeros(inventory.num_rows, np.bool_)
-    found: Any = pc.fill_null(pc.index_in(inventory["uri"], value_set=done["uri"]), -1)
-    rows: npt.NDArray[np.int32] = found.to_numpy()
-    places = np.flatnonzero(rows >= 0)
-    now = inventory.select([*_IDENTITY, "rejected_reason"]).take(places)
-    then = done.select([*_IDENTITY, "reason"]).take(rows[places])
+def waiting_of(
+    inventory: pa.Table, done: pa.Table, again: frozenset[str] = frozenset()
+) -> pa.Table:
+    """The images that have to be recognised: ``PLAN_SCHEMA``. Arguments as in ``make_plan``."""
+    found, is_same, finished = _compare(inventory, done)
+    if again:
+        named: Any = pc.is_in(inventory["uri"], value_set=pa.array(sorted(again), pa.string()))
+        finished &= ~named.to_numpy(zero_copy_only=False)
+    there: Any = pc.is_null(inventory["deleted_at"])
+    waits = ~finished & there.to_numpy(zero_copy_only=False)
+    attempts = np.zeros(inventory.num_rows, np.int64)
+    if "attempts" in done.column_names:
+        same = np.flatnonzero(is_same)
+        attempts[same] = done["attempts"].take(pa.array(found[same])).to_numpy()
+    columns = inventory.append_column("attempts", pa.array(attempts))
+    return columns.filter(pa.array(waits)).select(PLAN_SCHEMA.names).cast(PLAN_SCHEMA)
+
+
+def _compare(
+    inventory: pa.Table, done: pa.Table
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """For each image its row in ``done`` or -1, whether it is the same one, and done: all [N]."""
+    index: Any = pc.fill_null(pc.index_in(inventory["uri"], value_set=done["uri"]), -1)
+    found: npt.NDArray[np.int64] = index.to_numpy().astype(np.int64)
+    is_same, finished = np.zeros((2, inventory.num_rows), np.bool_)
+    places = np.flatnonzero(found >= 0)
+    now = inventory.select([*IDENTITY, "rejected_reason"]).take(pa.array(places))
+    then = done.select([*IDENTITY, "reason"]).take(pa.array(found[places]))
     same: Any = pc.is_valid(now["uri"])
-    for name in _IDENTITY:
+    for name in IDENTITY:
         same = pc.and_(same, pc.equal(now[name], then[name]))
-    passing: Any = pc.is_in(then["reason"], value_set=pa.array(_PASSING))
-    well_now: Any = pc.is_null(now["rejected_reason"])
-    again = pc.and_(passing, well_now)
-    result[places] = pc.and_not(same, again).to_numpy()
-    return result
-
-
-def _in_order(images: pa.Table) -> pa.Table:
-    """By day, then by the file that they lie in and their place there, so that reading goes on."""
-    keyed = images.append_column("_file", containers_of(images["uri"]))
-    order = [(name, "ascending") for name in ("day", "_file", "offset", "uri")]
-    return keyed.sort_by(order).drop_columns(["_file"]).combine_chunks()
-
-
-def _cuts(images: pa.Table, shard_images: int) -> npt.NDArray[np.int64]:
-    """Where shards begin, and the end: int64 [shards + 1], ascending from 0."""
-    days = images["day"].cast(pa.int32()).to_numpy()
-    # The first 32 bits of the hash; each value is as likely as any other.
-    ids: list[Any] = pc.utf8_slice_codeunits(images["image_id"], 0, 8).to_pylist()
-    wanted = max(1, shard_images // 2)
-    least = max(1, shard_images // 4)
-    cuts = [0]
-    for row in range(1, images.num_rows):
-        size = row - cuts[-1]
-        if (
-            days[row] != days[row - 1]
-            or size >= shard_images
-            or (size >= least and int(ids[row - 1], 16) % wanted == 0)
-        ):
-            cuts.append(row)
-    if images.num_rows:
-        cuts.append(images.num_rows)
-    return np.array(cuts, np.int64)
-
-
-def _shard_key(rows: pa.Table, pipeline_version: str) -> str:
-    """The hash by which a shard is recognised, whoever plans it and whenever.
-
-    Camera and time are in it beside the images, since they are in the rows that the shard gives.
-    """
-    digest = hashlib.blake2b(digest_size=_KEY_BYTES)
-    digest.update(json.dumps([SCHEMA_VERSION, pipeline_version]).encode())
-    for row in _identities(rows):
-        digest.update(json.dumps(row).encode())
-    return digest.hexdigest()
-
-
-def _identities(rows: pa.Table) -> Iterator[Sequence[object]]:
-    columns = rows.select(_IDENTITY)
-    columns = columns.set_column(3, "captured_at", columns["captured_at"].cast(pa.int64()))
-    return zip(*(column.to_pylist() for column in columns.columns), strict=True)
+    passing: Any = pc.is_in(then["reason"], value_set=pa.array(PASSING))
+    again = pc.and_(passing, pc.is_null(now["rejected_reason"]))
+    is_same[places] = same.to_numpy(zero_copy_only=False)
+    finished[places] = pc.and_not(same, again).to_numpy(zero_copy_only=False)
+    return found, is_same, finished

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -18,8 +19,9 @@ import numpy.typing as npt
 
 from platemill.errors import ImageRejected, InferenceFailed
 from platemill.recognize.plan import PlannedImage
+from platemill.recognize.poison import POISON, Verdict
 from platemill.recognize.results import ImageResult, Plate
-from platemill.schema import ImageStatus
+from platemill.schema import ImageStatus, Stage
 
 __all__ = ["INFERENCE_ATTEMPTS", "PlateModel", "PlateReading", "recognise"]
 
@@ -68,6 +70,10 @@ Read = Callable[[str, int | None, int], bytes]
 Decode = Callable[[bytes], npt.NDArray[np.uint8]]
 
 
+Enter = Callable[[PlannedImage, Stage], None]
+_NO_POISON: Final[Mapping[str, Verdict]] = {}
+
+
 def recognise(
     images: Iterable[PlannedImage],
     read: Read,
@@ -78,6 +84,8 @@ def recognise(
     run_id: str,
     pipeline_version: str,
     now: Callable[[], datetime],
+    poison: Mapping[str, Verdict] = _NO_POISON,
+    enter: Enter = lambda image, stage: None,
 ) -> Iterator[ImageResult]:
     """Recognise images.
 
@@ -93,35 +101,54 @@ def recognise(
         run_id: for the rows.
         pipeline_version: for the rows.
         now: the time with its zone, asked once for each image.
+        poison: URI → verdict of images that are known to kill; they are not touched.
+        enter: told before an image is read, decoded and recognised.
 
     Yields:
         One result for each image, in order. An image that is rejected, whose bytes are not those
-        of the inventory (``changed``), or on which the model failed ``INFERENCE_ATTEMPTS`` times
-        (``inference_failed``) is quarantined.
+        of the inventory (``changed``), on which the model failed ``INFERENCE_ATTEMPTS`` times
+        (``inference_failed``) or that kills (``poison``) is quarantined.
 
     Raises:
         RetryableError: the model's server, or the machine, cannot work now; no image is to blame.
     """
 
     def work(image: PlannedImage) -> ImageResult:
+        way = _Way(image, enter)
         size: tuple[int | None, int | None] = (None, None)
         plates: tuple[Plate, ...] = ()
         reason = detail = None
-        try:
-            pixels = decode(_bytes_of(image, read))
-            size = (int(pixels.shape[1]), int(pixels.shape[0]))
-            plates = _ask(model, pixels)
-        except ImageRejected as error:
-            reason, detail = error.reason, error.detail or error.reason
-        except InferenceFailed as error:
-            reason = "inference_failed"
-            detail = f"{INFERENCE_ATTEMPTS} attempts, the last: {error}"
+        verdict = poison.get(image.uri)
+        if verdict is not None:
+            way.stage, way.tries = verdict.stage, verdict.deaths
+            reason, detail = POISON, verdict.detail
+        else:
+            try:
+                pixels = way.pixels(read, decode)
+                size = (int(pixels.shape[1]), int(pixels.shape[0]))
+                plates = way.plates(model, pixels)
+            except ImageRejected as error:
+                reason, detail = error.reason, error.detail or error.reason
+            except InferenceFailed as error:
+                reason = "inference_failed"
+                detail = f"{INFERENCE_ATTEMPTS} attempts, the last: {error}"
+        stage = None if reason is None else way.stage
         if reason is not None:
             status = ImageStatus.QUARANTINED
         else:
             status = ImageStatus.RECOGNISED if plates else ImageStatus.NO_PLATE
         return ImageResult(
-            image, status, reason, detail, *size, plates, pipeline_version, run_id, now()
+            image,
+            status,
+            reason,
+            detail,
+            stage,
+            way.tries,
+            *size,
+            plates,
+            pipeline_version,
+            run_id,
+            now(),
         )
 
     waiting: deque[Future[ImageResult]] = deque()
@@ -135,23 +162,39 @@ def recognise(
             yield waiting.popleft().result()
 
 
-def _bytes_of(image: PlannedImage, read: Read) -> bytes:
-    if image.rejected_reason is not None:
-        raise ImageRejected(image.rejected_reason, image.rejected_detail or "")
-    data = read(image.uri, image.offset, image.byte_size)
-    if hashlib.blake2b(data, digest_size=16).hexdigest() != image.image_id:
-        raise ImageRejected("changed", "its bytes are not those that the inventory saw")
-    return data
+@dataclass
+class _Way:
+    """How far an image has come, and how often it was tried."""
 
+    image: PlannedImage
+    enter: Enter
+    stage: Stage = Stage.INVENTORY
+    tries: int = 1
 
-def _ask(model: PlateModel, pixels: npt.NDArray[np.uint8]) -> tuple[Plate, ...]:
-    for attempt in range(1, INFERENCE_ATTEMPTS + 1):
-        try:
-            return _plates(model(pixels))
-        except InferenceFailed:
-            if attempt == INFERENCE_ATTEMPTS:
-                raise
-    raise AssertionError("unreachable")
+    def pixels(self, read: Read, decode: Decode) -> npt.NDArray[np.uint8]:
+        image = self.image
+        if image.rejected_reason is not None:
+            raise ImageRejected(image.rejected_reason, image.rejected_detail or "")
+        self._enter(Stage.READ)
+        data = read(image.uri, image.offset, image.byte_size)
+        if hashlib.blake2b(data, digest_size=16).hexdigest() != image.image_id:
+            raise ImageRejected("changed", "its bytes are not those that the inventory saw")
+        self._enter(Stage.DECODE)
+        return decode(data)
+
+    def plates(self, model: PlateModel, pixels: npt.NDArray[np.uint8]) -> tuple[Plate, ...]:
+        self._enter(Stage.INFER)
+        while True:
+            try:
+                return _plates(model(pixels))
+            except InferenceFailed:
+                if self.tries >= INFERENCE_ATTEMPTS:
+                    raise
+                self.tries += 1
+
+    def _enter(self, stage: Stage) -> None:
+        self.stage = stage
+        self.enter(self.image, stage)
 
 
 def _plates(reading: PlateReading) -> tuple[Plate, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from platemill.recognize.plan import PlannedImage
-from platemill.schema import ImageStatus
+from platemill.schema import ImageStatus, Stage
 
 __all__ = ["ImageResult", "Plate"]
 
@@ -34,6 +34,8 @@ class ImageResult:
         status: recognised, no_plate or quarantined.
         reason: why it is quarantined, a short stable word; else None.
         detail: why it is quarantined, for people; else None.
+        stage: where it was quarantined; else None.
+        tries: how often this run tried it; at least 1.
         width: as it is shown, in pixels; None if it was never decoded.
         height: as it is shown, in pixels; None if it was never decoded.
         plates: in the model's order; empty unless it is recognised.
@@ -46,6 +48,8 @@ class ImageResult:
     status: ImageStatus
     reason: str | None
     detail: str | None
+    stage: Stage | None
+    tries: int
     width: int | None
     height: int | None
     plates: tuple[Plate, ...]
@@ -68,12 +72,15 @@ class ImageResult:
             "status": self.status.value,
             "reason": self.reason,
             "detail": self.detail,
+            "stage": None if self.stage is None else self.stage.value,
+            "attempts": self.image.attempts + self.tries,
             "plates": len(self.plates),
             "time_source": image.time_source,
             "modified_at": image.modified_at,
             "pipeline_version": self.pipeline_version,
             "run_id": self.run_id,
             "processed_at": self.processed_at,
+            "deleted_at": None,
         }
 
     def recognition_rows(self) -> list[dict[str, object]]:

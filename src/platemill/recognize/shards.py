@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -15,16 +15,24 @@ from typing import Final, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from platemill.errors import RetryableError
+from platemill.failpoints import failpoint
 from platemill.lake import Lake, ShardRecord
+from platemill.lake.storage import clear_disk_errors
 from platemill.recognize.results import ImageResult
-from platemill.schema import IMAGES, RECOGNITIONS, ImageStatus, Table
+from platemill.schema import FACTS, IMAGES, RECOGNITIONS, ImageStatus, Table
 
 __all__ = ["write_shard"]
 
 _BUFFERED_ROWS: Final = 4096
 
 
-def write_shard(lake: Lake, shard_key: str, results: Iterable[ImageResult]) -> ShardRecord:
+def write_shard(
+    lake: Lake,
+    shard_key: str,
+    results: Iterable[ImageResult],
+    check: Callable[[], object] | None = None,
+) -> ShardRecord:
     """Write a shard's rows as they come and record the shard at their end.
 
     Nothing is recorded before the last row is safe on the disk: a worker that dies before leaves
@@ -35,26 +43,29 @@ def write_shard(lake: Lake, shard_key: str, results: Iterable[ImageResult]) -> S
         lake: where to.
         shard_key: the shard's key.
         results: at least one, all of one day and one run.
+        check: called right before the shard is recorded; raises ``LeaseLost`` if another run took
+            the day over.
 
     Returns:
         The record that holds: this attempt's, or that of the attempt that was faster.
 
     Raises:
         ValueError: there is no result, or they are of several days.
+        LeaseLost: another run took the day over; nothing was recorded.
     """
     attempt = uuid.uuid4().hex
-    folder = lake.staging(shard_key)
-    images_path = folder / f"{attempt}-{IMAGES.name}.parquet"
-    recognitions_path = folder / f"{attempt}-{RECOGNITIONS.name}.parquet"
+    written = {table.name: lake.storage.temporary(".parquet") for table in FACTS}
+    staged: dict[str, str] = {}
     counts = Counter({status.value: 0 for status in ImageStatus})
     plates = 0
     days: set[date] = set()
     runs: set[str] = set()
-    won = False
+    needed = False
     try:
-        with ExitStack() as files:
-            images = files.enter_context(_Staged(images_path, IMAGES))
-            recognitions = files.enter_context(_Staged(recognitions_path, RECOGNITIONS))
+        failpoint("shard.rows.before")
+        with clear_disk_errors(lake.root), ExitStack() as files:
+            images = files.enter_context(_Staged(written[IMAGES.name], IMAGES))
+            recognitions = files.enter_context(_Staged(written[RECOGNITIONS.name], RECOGNITIONS))
             for result in results:
                 rows = result.recognition_rows()
                 images.add([result.image_row()])
@@ -65,23 +76,35 @@ def write_shard(lake: Lake, shard_key: str, results: Iterable[ImageResult]) -> S
                 runs.add(result.run_id)
         if len(days) != 1 or len(runs) != 1:
             raise ValueError(f"shard {shard_key} has results of days {days} and runs {runs}")
-        _sync(folder)
+        for name, path in written.items():
+            staged[name] = lake.stage(shard_key, attempt, name, path)
+        failpoint("shard.rows.after")
         record = ShardRecord(
             key=shard_key,
             day=days.pop(),
             run_id=runs.pop(),
             attempt=attempt,
-            images_path=lake.name_of(images_path),
-            recognitions_path=lake.name_of(recognitions_path),
+            images_path=staged[IMAGES.name],
+            recognitions_path=staged[RECOGNITIONS.name],
             counts=dict(counts),
             plates=plates,
         )
-        won = lake.record_shard(shard_key, record)
+        if check is not None:
+            check()
+        failpoint("shard.record.before")
+        # Should the answer be lost, the record may stand and speak of these rows.
+        needed = True
+        won = needed = lake.record_shard(shard_key, record)
+        failpoint("shard.record.after")
         winner = record if won else lake.shard(shard_key)
     finally:
-        if not won:
-            images_path.unlink(missing_ok=True)
-            recognitions_path.unlink(missing_ok=True)
+        for path in written.values():
+            path.unlink(missing_ok=True)
+        if not needed:
+            # What cannot be removed now is swept with the shard.
+            with suppress(RetryableError):
+                for name in staged.values():
+                    lake.storage.remove(name)
     if winner is None:
         # Recorded, published and swept, all by others: its rows are in the facts.
         return record

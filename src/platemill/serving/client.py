@@ -11,17 +11,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from platemill.errors import InferenceFailed, ServerUnavailable
+from platemill.errors import InferenceFailed, ServerHangs, ServerUnavailable
 from platemill.serving.contracts import CONTRACTS, PLATE_RECOGNITION
 from platemill.serving.frames import LARGEST_BYTES, Slot
 from platemill.serving.reading import PlateReading
+from platemill.serving.regions import sweep_frames
 
 __all__ = ["PlateClient"]
 
 _LOGGER = logging.getLogger(__name__)
 
 # gRPC's own words for a server that is not there, overloaded or hung.
-_UNAVAILABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED")
+_HANGS = "DEADLINE_EXCEEDED"
+_UNAVAILABLE = ("UNAVAILABLE", _HANGS, "CANCELLED", "RESOURCE_EXHAUSTED")
 # A model's process is gone for good: no later image fares better, so none is to blame.
 _STUB_ENDED = "Stub process"
 _HEALTH_SECONDS = 10.0
@@ -55,12 +57,15 @@ class PlateClient:
             self._slots.put(None)
         self._shared = slots > 0
         self._count = slots
+        if self._shared:
+            sweep_frames()
 
     def __call__(self, image: NDArray[np.uint8]) -> PlateReading:
         """Recognise an image, uint8 [H, W, 3] in BGR.
 
         Raises:
             ServerUnavailable: the server does not answer; the same call may succeed later.
+            ServerHangs: it took the image and gave no answer in `seconds`.
             InferenceFailed: a model failed on this image.
         """
         if not self._shared or image.nbytes > LARGEST_BYTES:
@@ -147,6 +152,11 @@ class PlateClient:
                 PLATE_RECOGNITION.name, [given], client_timeout=self._seconds
             )
         except InferenceServerException as error:
+            if _status(error) == _HANGS:
+                raise ServerHangs(
+                    f"Triton at {self._address} gave no answer in {self._seconds:g} s on an image "
+                    f"of {list(image.shape)} (PLATEMILL_TRITON_ANSWER_SECONDS)"
+                ) from None
             if (
                 _status(error) in _UNAVAILABLE
                 or _STUB_ENDED in str(error.message())

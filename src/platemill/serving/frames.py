@@ -2,7 +2,7 @@
 
 A frame copied once into memory that the server maps too costs a fifth of the same frame sent over
 gRPC (docs/adr/0011). A region loses its name as soon as the server has it mapped, so that a killed
-client leaves nothing in /dev/shm.
+client leaves nothing in /dev/shm; what one leaves that is killed before, the next client sweeps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from platemill.serving.regions import SHM
+from platemill.serving.regions import FRAMES, SHM, claim
 
 __all__ = ["LARGEST_BYTES", "Slot"]
 
@@ -46,11 +46,14 @@ class Slot:
             OSError: there is no room, or no shared memory.
             tritonclient.utils.InferenceServerException: the server refuses the region.
         """
-        self.name = f"platemill-frames-{os.getpid()}-{secrets.token_hex(6)}"
+        self.name = f"{FRAMES}{os.getpid()}-{secrets.token_hex(6)}"
         self.size = -(-size // _STEP) * _STEP
         self._client = client
         path = folder / self.name
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = claim(path)
+        except RuntimeError as error:  # the folder refuses, for the name is nobody else's
+            raise PermissionError(str(error)) from None
         try:
             # Reserves the pages: a full /dev/shm is an error here, not a bus error later.
             os.posix_fallocate(descriptor, 0, self.size)

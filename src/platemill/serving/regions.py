@@ -3,7 +3,8 @@
 The Python backend's stubs make regions in /dev/shm and leave them behind when they are killed. A
 server's regions carry its token in their names. A lock file beside them is held by the server's
 supervisor for as long as it lives, so that anyone can tell a living server's regions from a dead
-one's, across containers that share /dev/shm too (process ids would not do there).
+one's, across containers that share /dev/shm too (process ids would not do there). A client's
+regions of frames have a name for a moment only and are locked themselves meanwhile.
 
 Standard library only: the supervisor imports this.
 """
@@ -14,9 +15,23 @@ import fcntl
 import os
 from pathlib import Path
 
-__all__ = ["SHM", "hold", "is_held", "region_prefix", "regions", "remove", "sweep"]
+__all__ = [
+    "FRAMES",
+    "SHM",
+    "claim",
+    "hold",
+    "is_held",
+    "region_prefix",
+    "regions",
+    "remove",
+    "sweep",
+    "sweep_frames",
+]
 
 SHM = Path("/dev/shm")
+FRAMES = "platemill-frames-"
+"""What the names of clients' regions begin with."""
+
 _PREFIX = "platemill-triton-"
 
 
@@ -52,11 +67,20 @@ def hold(token: str, folder: Path = SHM) -> int:
     Raises:
         RuntimeError: another process holds the token.
     """
+    return claim(_lock_file(token, folder))
+
+
+def claim(path: Path) -> int:
+    """Make a file that no sweep removes while this process has it open; returns its descriptor.
+
+    Raises:
+        RuntimeError: another process holds it.
+    """
     for _ in range(10):
-        descriptor = _take(_lock_file(token, folder), os.O_CREAT)
+        descriptor = _take(path, os.O_CREAT)
         if descriptor is not None:
             return descriptor
-    raise RuntimeError(f"{_lock_file(token, folder)} is held by another process")
+    raise RuntimeError(f"{path} is held by another process")
 
 
 def is_held(token: str, folder: Path = SHM) -> bool:
@@ -91,4 +115,16 @@ def sweep(folder: Path = SHM) -> int:
         if descriptor is not None:
             removed += remove(path.name.removeprefix(_PREFIX).removesuffix(".lock"), folder)
             os.close(descriptor)
+    return removed
+
+
+def sweep_frames(folder: Path = SHM) -> int:
+    """Remove frames' regions of clients that died while they registered them; returns how many."""
+    removed = 0
+    for path in folder.glob(f"{FRAMES}*"):
+        descriptor = _take(path, 0)
+        if descriptor is not None:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+            removed += 1
     return removed

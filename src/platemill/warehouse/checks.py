@@ -10,8 +10,8 @@ import duckdb
 import pyarrow as pa
 
 from platemill.errors import CheckFailed
-from platemill.lake import FileEntry, Lake
-from platemill.schema import IMAGES, INVENTORY, TABLES, Period, Table
+from platemill.lake import Lake, open_lake
+from platemill.schema import IMAGES, TABLES, Period, Table
 from platemill.settings import Settings
 from platemill.warehouse.draft import Draft, period_end, period_start, periods_of
 from platemill.warehouse.duck import connect, create_view, mentioned
@@ -37,7 +37,8 @@ def run_checks(settings: Settings, draft: Draft, inventory: pa.Table) -> pa.Tabl
     Args:
         settings: where the lake and the SQL files are.
         draft: the generation to check; its tiles are built.
-        inventory: what this run found in the archives, columns of ``schema.INVENTORY``.
+        inventory: ``uri, day, deleted_at`` of what this run found in the archives, on the days
+            that it planned or that the draft changes; other days' rows do no harm.
 
     Returns:
         A row a check: table, check, severity (``block`` or ``warn``), rows that break it, and one
@@ -46,15 +47,16 @@ def run_checks(settings: Settings, draft: Draft, inventory: pa.Table) -> pa.Tabl
     Raises:
         CheckFailed: a blocking check found rows; the text holds them.
     """
-    lake = Lake(settings.lake)
+    lake = open_lake(settings)
     found: list[dict[str, object]] = []
     with connect(
         lake, memory=settings.duckdb_memory, threads=settings.duckdb_threads
     ) as connection:
-        connection.register("inventory", inventory.select(INVENTORY.arrow.names))
+        connection.register("inventory", inventory.select(["uri", "day", "deleted_at"]))
+        days = frozenset(inventory["day"].unique().to_pylist())
         for table in TABLES.values():
             sql = read_sql(settings.sql, table.name, "checks.sql")
-            _show_inside(connection, lake, draft, table, sql)
+            _show_inside(connection, lake, draft, table, sql, days)
             found += _check(connection, settings, draft, table, sql)
     results = pa.Table.from_pylist(found, schema=CHECK_RESULTS)
     _raise_on_block(found, draft)
@@ -71,7 +73,6 @@ def _check(
     values = {
         "pipeline_version": draft.generation.pipeline_version,
         "run_id": draft.generation.run_id,
-        "max_quarantined_share": settings.max_quarantined_share,
     }
     named = connection.extract_statements(sql)[0].named_parameters
     try:
@@ -84,9 +85,17 @@ def _check(
 
 
 def _show_inside(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, draft: Draft, table: Table, sql: str
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    draft: Draft,
+    table: Table,
+    sql: str,
+    found: frozenset[date],
 ) -> None:
-    """Show the table's changed partitions, and of other tables what lies inside their periods."""
+    """Show the table's changed partitions, and of other tables what lies inside their periods.
+
+    ``found``: the days that the inventory speaks of.
+    """
     period = table.period or Period.DAY
     starts = set(periods_of(period, draft.days))
     for shown in {item.name: item for item in (table, *mentioned(sql))}.values():
@@ -97,8 +106,10 @@ def _show_inside(
         ]
         create_view(connection, lake, shown, files)
     if table is IMAGES:
-        everything: Sequence[FileEntry] = list(draft.generation.partitions(IMAGES.name).values())
-        create_view(connection, lake, IMAGES, everything, name="recorded")
+        everything = draft.generation.partitions(IMAGES.name)
+        create_view(connection, lake, IMAGES, everything.values(), name="recorded")
+        told = [entry for day, entry in sorted(everything.items()) if day in found]
+        create_view(connection, lake, IMAGES, told, name="told")
 
 
 def _is_inside(shown: Table, start: date, period: Period) -> bool:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from types import MappingProxyType
 
 from platemill.lake import FileEntry, Generation
 from platemill.schema import Period
 
-__all__ = ["Draft", "period_end", "period_start"]
+__all__ = ["NO_FENCES", "Draft", "period_end", "period_start", "time_after"]
+
+NO_FENCES: Mapping[str, int] = MappingProxyType({})
+"""What a run without leases holds."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,11 @@ class Draft:
                 days[partition] = (*days.get(partition, ()), entry)
         history = {**self.generation.history, table: days}
         return replace(self, generation=replace(self.generation, history=history))
+
+
+def time_after(parent: Generation | None, now: datetime) -> datetime:
+    """A time for the next generation: now, or just after the parent's if the clock went back."""
+    return now if parent is None else max(now, parent.created_at + timedelta(microseconds=1))
 
 
 def period_start(period: Period, day: date) -> date:

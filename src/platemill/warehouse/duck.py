@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import pyarrow as pa
 
 from platemill.errors import ConfigurationError
 from platemill.lake import FileEntry, Generation, Lake
+from platemill.lake.storage import clear_disk_errors, is_no_room, no_room
 from platemill.schema import TABLES, Table
 
 __all__ = [
@@ -33,6 +36,8 @@ __all__ = [
 
 # The oldest DuckDB that opens warehouse.duckdb.
 STORAGE_VERSION = "v1.5.0"
+
+_ABANDONED_SECONDS = 3600.0
 
 _SCALARS = {
     pa.bool_(): "BOOLEAN",
@@ -68,6 +73,7 @@ def connect(
 
     Raises:
         ConfigurationError: DuckDB refuses the memory limit or the threads.
+        RetryableError: the disk is full.
     """
     # A home that does not exist yet is asked without being made.
     spill = lake.storage.temporary("-spill") if lake.root.is_dir() else None
@@ -87,6 +93,10 @@ def connect(
         ) from error
     try:
         yield connection
+    except duckdb.Error as error:
+        if is_no_room(str(error)):
+            raise no_room(lake.root, str(error)) from error
+        raise
     finally:
         connection.close()
         if spill is not None:
@@ -111,7 +121,7 @@ def create_view(
 ) -> None:
     """Show files as a table with the schema's columns; no files, an empty table."""
     target = f'"{name or table.name}"' if database is None else f'{database}."{table.name}"'
-    paths = [str(lake.storage.locate(entry.path)) for entry in files]
+    paths = list(map(str, lake.storage.locate_all([entry.path for entry in files])))
     if paths:
         columns = ", ".join(f'"{column.name}"' for column in table.columns)
         listed = ", ".join(map(text_literal, paths))
@@ -136,10 +146,10 @@ def write_warehouse(lake: Lake, generation: Generation | None, path: Path) -> No
         path: the file to write, ``warehouse.duckdb``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
+    _sweep(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with connect(lake) as connection:
+        with clear_disk_errors(path), connect(lake) as connection:
             connection.execute(
                 f"ATTACH {text_literal(str(temporary))} AS warehouse "
                 f"(STORAGE_VERSION '{STORAGE_VERSION}')"
@@ -152,7 +162,7 @@ def write_warehouse(lake: Lake, generation: Generation | None, path: Path) -> No
             describe_generation(connection, lake, generation, database="warehouse")
             connection.execute("COMMIT")
             connection.execute("DETACH warehouse")
-        with temporary.open("rb") as file:
+        with clear_disk_errors(path), temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
@@ -160,13 +170,25 @@ def write_warehouse(lake: Lake, generation: Generation | None, path: Path) -> No
         temporary.with_name(temporary.name + ".wal").unlink(missing_ok=True)
 
 
+def _sweep(path: Path) -> None:
+    """Remove what writers that were killed left beside a warehouse file."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+                left.unlink()
+
+
 def shown_generation(path: Path) -> tuple[int | None, str] | None:
     """The generation and the lake that a warehouse file shows; None if it cannot be read."""
     if not path.is_file():
         return None
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            row: Any = connection.execute("SELECT generation, lake FROM generation").fetchone()
+        # Attached, not opened: DuckDB would give a process that has the file before this one open
+        # the same database again.
+        with duckdb.connect() as connection:
+            connection.execute(f"ATTACH {text_literal(str(path))} AS shown (READ_ONLY)")
+            asked = "SELECT generation, lake FROM shown.generation"
+            row: Any = connection.execute(asked).fetchone()
     except duckdb.Error:
         return None
     return row[0], row[1]

@@ -6,7 +6,7 @@ import duckdb
 import pyarrow as pa
 
 from platemill.errors import ConfigurationError
-from platemill.lake import Lake
+from platemill.lake import open_lake
 from platemill.schema import TABLES
 from platemill.settings import Settings
 from platemill.warehouse.duck import connect, create_view, describe_generation, text_literal
@@ -25,7 +25,7 @@ def run_sql(settings: Settings, sql: str) -> pa.Table:
         ConfigurationError: the SQL is wrong, is more than one statement, or would write, or read
             files outside the lake.
     """
-    lake = Lake(settings.lake)
+    lake = open_lake(settings)
     if settings.home.is_dir():
         finish_publish(settings)
     generation = lake.current()

@@ -10,7 +10,8 @@ import duckdb
 import pyarrow as pa
 
 from platemill.errors import CheckFailed, ConfigurationError
-from platemill.lake import FileEntry, Lake
+from platemill.failpoints import failpoint
+from platemill.lake import FileEntry, Lake, open_lake
 from platemill.lake.files import write_parquet
 from platemill.schema import TILES, Period, Table
 from platemill.settings import Settings
@@ -57,7 +58,7 @@ def build_tiles(settings: Settings, draft: Draft) -> Draft:
         CheckFailed: a tile cannot be computed from the facts, a confidence that is no number say.
         ConfigurationError: an SQL file is missing.
     """
-    lake = Lake(settings.lake)
+    lake = open_lake(settings)
     with connect(
         lake, memory=settings.duckdb_memory, threads=settings.duckdb_threads
     ) as connection:
@@ -75,8 +76,11 @@ def build_tiles(settings: Settings, draft: Draft) -> Draft:
                         f"{table.name} of {start} cannot be computed, nothing was published: "
                         f"{error}"
                     ) from error
+                failpoint("tiles.period.before")
                 files[start] = _write(connection, lake, draft, table, start)
+                failpoint("tiles.period.after")
                 gone = _write_history(connection, lake, draft, table, start)
+                failpoint("tiles.history.after")
                 if gone is not None:
                     history[start] = gone
             draft = draft.with_files(table.name, files).with_history(table.name, history)
@@ -124,8 +128,14 @@ def _write(
     rows = connection.sql(
         f"SELECT {columns} FROM fresh f LEFT JOIN before b ON {_same(table)} ORDER BY {order}"
     )
-    prefix = f"tiles/{table.name}/{table.partition}={start.isoformat()}/"
-    return write_parquet(lake.storage, prefix, table.arrow, rows.to_arrow_reader(_BATCH_ROWS))
+    prefix = draft.generation.prefix(f"tiles/{table.name}/{table.partition}={start.isoformat()}")
+    return write_parquet(
+        lake.storage,
+        prefix,
+        table.arrow,
+        rows.to_arrow_reader(_BATCH_ROWS),
+        before=draft.before(table.name, start),
+    )
 
 
 def _write_history(
@@ -153,7 +163,8 @@ def _write_history(
         f"ORDER BY {', '.join(table.key)}, {_KNOWN}",
         params={"created": draft.generation.created_at},
     )
-    prefix = f"history/{table.name}/{table.partition}={start.isoformat()}/"
+    folder = f"history/{table.name}/{table.partition}={start.isoformat()}"
+    prefix = draft.generation.prefix(folder)
     return write_parquet(
         lake.storage, prefix, history_schema(table), rows.to_arrow_reader(_BATCH_ROWS)
     )

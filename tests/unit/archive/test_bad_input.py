@@ -160,7 +160,7 @@ def test_members_that_cannot_be_used(tmp_path: Path) -> None:
         "empty.jpg": "zero_bytes",
         "in.zip": "nested_archive",
     }
-    assert inventory.ignored == 1
+    assert inventory.found.ignored == 1
 
 
 def test_a_member_that_says_it_is_huge_is_not_unpacked(tmp_path: Path) -> None:

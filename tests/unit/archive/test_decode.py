@@ -11,6 +11,7 @@ import pytest
 from photo_files import encoded, pixels, png_bomb, png_chunk, with_exif
 from PIL import Image
 
+from platemill.archive.animation import as_still
 from platemill.archive.decode import decode_image
 from platemill.archive.headers import read_header
 from platemill.errors import ImageRejected
@@ -184,6 +185,58 @@ def test_bombs_of_every_format(form: str) -> None:
             )
             data[at : at + 12] = struct.pack("<HHII", tag, 4, 1, side)
     assert rejected(bytes(data))[0] == "too_many_pixels"
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (struct.pack(">I4s", 2**31 - 1, b"IEND"), "truncated"),
+        (struct.pack(">I4sBI", 1, b"IEND", 0, 0) + struct.pack(">I4s", 2**32 - 9, b"tEXt"), None),
+    ],
+)
+def test_a_png_that_claims_gigabytes_behind_its_rows_is_refused(
+    end: bytes, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    png = encoded(".png", height=10, width=10)
+    claimed = png[: png.index(b"IEND") - 4] + end + b"\0" * 12
+    # OpenCV would take the memory: it is not asked.
+    monkeypatch.delattr(cv2, "imdecode")
+    assert rejected(claimed)[0] == (reason or "undecodable")
+
+
+def test_an_animated_webp_is_its_first_frame_or_undecodable(tmp_path: Path) -> None:
+    first = Image.fromarray(pixels(1)[:, :, ::-1].copy())
+    out = io.BytesIO()
+    first.save(out, "WEBP", save_all=True, append_images=[first.rotate(90)])
+    path = tmp_path / "animated.webp"
+    path.write_bytes(out.getvalue())
+    np.testing.assert_array_equal(decode_image(out.getvalue(), 10**6), cv2.imread(str(path)))
+    damaged = bytearray(out.getvalue())
+    at = damaged.index(b"ANMF") + 40
+    damaged[at : at + 24] = bytes(24)
+    assert rejected(bytes(damaged)) == (
+        "undecodable",
+        "the first frame of the animated WebP is damaged",
+    )
+
+
+def test_an_animated_png_is_its_default_image_whatever_its_frames_are(tmp_path: Path) -> None:
+    first = Image.fromarray(pixels(1)[:, :, ::-1].copy())
+    out = io.BytesIO()
+    first.save(out, "PNG", save_all=True, append_images=[first.rotate(90)])
+    still = io.BytesIO()
+    first.save(still, "PNG")
+    expected = decode_image(still.getvalue(), 10**6)
+    np.testing.assert_array_equal(decode_image(out.getvalue(), 10**6), expected)
+    path = tmp_path / "animated.png"
+    path.write_bytes(out.getvalue())
+    np.testing.assert_array_equal(cv2.imread(str(path)), expected)
+    # OpenCV ends the process on such a frame.
+    damaged = bytearray(out.getvalue())
+    at = damaged.index(b"fdAT") + 40
+    damaged[at : at + 100] = bytes(100)
+    np.testing.assert_array_equal(decode_image(bytes(damaged), 10**6), expected)
+    assert as_still(still.getvalue()) == still.getvalue()
 
 
 def test_damaged_pictures_are_undecodable() -> None:

@@ -22,7 +22,7 @@ from photo_files import (
 )
 
 from platemill.archive import facts
-from platemill.archive.inventory import INVENTORY_SCHEMA, Inventory
+from platemill.archive.inventory import INVENTORY_SCHEMA, Found, Inventory
 from platemill.archive.reader import OpenFile
 from platemill.errors import ArchiveError, ConfigurationError
 
@@ -68,10 +68,11 @@ def test_a_row_says_all_that_is_known(tmp_path: Path) -> None:
             "archive_stamp": None,
             "rejected_reason": None,
             "rejected_detail": None,
+            "deleted_at": None,
         }
     ]
-    assert (inventory.seen, inventory.new, inventory.ignored) == (1, 1, 0)
-    assert inventory.bytes_read == len(data)
+    assert (inventory.seen, inventory.new, inventory.found.ignored) == (1, 1, 0)
+    assert inventory.found.bytes_read == len(data)
 
 
 def test_time_falls_from_source_to_source(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_folders_tars_and_zips_in_one_folder(tmp_path: Path) -> None:
     assert all(
         row["captured_at"] in (TAKEN + timedelta(seconds=n) for n in range(6)) for row in rows
     )
-    assert inventory.ignored == 3
+    assert inventory.found.ignored == 3
     one = next(row for row in rows if row["uri"].startswith("tar"))
     assert one["uri"] == f"tar://{paths[2]}::{(root / 'deep/one.tar').as_uri()}"
 
@@ -232,7 +233,7 @@ def test_unchanged_files_are_not_read_again(tmp_path: Path, hashed: list[str]) -
     hashed.clear()
     second = inventory_of(tmp_path, known=first.table)
     assert hashed == []
-    assert second.new == second.bytes_read == 0
+    assert second.new == second.found.bytes_read == 0
     assert second.seen == 6
     assert second.table.sort_by("uri") == first.table.sort_by("uri")
 
@@ -349,7 +350,7 @@ def test_days_leave_other_days_unread_but_seen(tmp_path: Path, hashed: list[str]
     # Only its bytes can tell when unknown.jpg was taken, and a tar is known as a whole.
     assert names(inventory) == ["000001.jpg", "000003.jpg", "unknown.jpg"]
     assert len(hashed) == 3
-    assert (inventory.seen, inventory.new, inventory.postponed) == (5, 3, 2)
+    assert (inventory.seen, inventory.new, inventory.found.postponed) == (5, 3, 2)
     hashed.clear()
     whole = inventory_of(tmp_path, known=inventory.table)
     assert sorted(hashed) == ["000000.jpg", "000002.jpg"]
@@ -387,8 +388,9 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     put(tmp_path / "a/1.jpg", encoded())
     put(tmp_path / "a/2.txt", b"")
     inventory = inventory_of(tmp_path / "a")
-    inventory.save(tmp_path)
-    assert Inventory.load(tmp_path) == inventory
+    assert Found.load(tmp_path) is None
+    inventory.found.save(tmp_path)
+    assert Found.load(tmp_path) == inventory.found
 
 
 def test_archives_that_cannot_be_opened(tmp_path: Path) -> None:

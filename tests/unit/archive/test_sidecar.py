@@ -115,7 +115,7 @@ def test_an_index_in_an_archive(pack: object, inside: str, tmp_path: Path) -> No
     assert rows["a.jpg"]["camera_id"] == "c"
     assert rows["a.jpg"]["captured_at"] == CAPTURED
     assert rows["b.jpg"]["camera_id"] == "x"
-    assert inventory.ignored == 0
+    assert inventory.found.ignored == 0
 
 
 def test_the_nearest_index_in_an_archive_is_right(tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ COMMANDS = [
     "evaluate",
     "train",
     "profile",
+    "quarantine",
+    "generations",
+    "rollback",
+    "vacuum",
 ]
 
 
@@ -45,6 +49,13 @@ def test_help_teaches(command: str) -> None:
         ("run", "--home", "/tmp/x", "--archive", "/nowhere/at/all", "--day", "4 May"),
         ("lookup", "--home", "/tmp/x", "driver", "A123BC77"),
         ("sql", "--home", "/tmp/x", "--json", "--csv", "SELECT 1"),
+        ("run", "--home", "/tmp/x", "--archive", "/tmp", "--error-budget", "1.5"),
+        ("quarantine", "list", "--home", "/tmp/x", "--day", "4 May"),
+        ("quarantine", "retry"),
+        ("run", "--home", "/tmp/x", "--archive", "/tmp", "--wait", "-1"),
+        ("rollback", "--home", "/tmp/x"),
+        ("rollback", "--home", "/tmp/x", "--to", "7"),
+        ("vacuum", "--home", "/tmp/x", "--keep", "1"),
         ("evaluate",),
         ("evaluate", "--photos", "/nowhere/at/all"),
         ("evaluate", "--photos", "/tmp", "--min-exact-rate", "90"),

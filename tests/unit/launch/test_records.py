@@ -8,8 +8,10 @@ from platemill.launch.records import (
     clear_records,
     read_exit,
     read_progress,
+    read_tried,
     write_exit,
     write_progress,
+    write_tried,
 )
 
 
@@ -19,6 +21,14 @@ def test_progress_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_progress(tmp_path, progress)
     assert read_progress(tmp_path) == progress
     assert [path.name for path in tmp_path.iterdir()] == ["progress.json"]
+
+
+def test_tries_of_runs_before_add_up_and_outlive_an_attempt_of_the_job(tmp_path: Path) -> None:
+    assert read_tried(tmp_path) == {}
+    write_tried(tmp_path, {"file:///a": 1, "file:///b": 2})
+    write_tried(tmp_path, {"file:///b": 3})
+    clear_records(tmp_path)
+    assert read_tried(tmp_path) == {"file:///a": 1, "file:///b": 3}
 
 
 @pytest.mark.parametrize("kind", [ConfigurationError, ServerUnavailable, ShardsIncomplete])

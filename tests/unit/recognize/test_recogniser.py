@@ -16,9 +16,10 @@ from platemill.archive.decode import decode_image
 from platemill.archive.reader import ArchiveReader
 from platemill.errors import ImageRejected, InferenceFailed, ServerUnavailable
 from platemill.recognize.plan import PlannedImage, make_plan
+from platemill.recognize.poison import Verdict
 from platemill.recognize.recogniser import INFERENCE_ATTEMPTS, recognise
 from platemill.recognize.results import ImageResult, Plate
-from platemill.schema import IMAGES, RECOGNITIONS, ImageStatus
+from platemill.schema import IMAGES, RECOGNITIONS, ImageStatus, Stage
 
 NOW = datetime(2026, 3, 2, 3, tzinfo=UTC)
 
@@ -123,12 +124,15 @@ def test_the_rows_of_an_image_with_plates() -> None:
         "status": "recognised",
         "reason": None,
         "detail": None,
+        "stage": None,
+        "attempts": 1,
         "plates": 2,
         "time_source": "layout",
         "modified_at": NOW,
         "pipeline_version": "p1",
         "run_id": "r1",
         "processed_at": NOW,
+        "deleted_at": None,
     }
     plates = result.recognition_rows()
     assert [list(p) for p in plates] == [RECOGNITIONS.arrow.names] * 2
@@ -226,14 +230,15 @@ def test_every_rejection_is_a_quarantined_row() -> None:
         image_of(5),
     ]
     results = list(run(images, model, read, decode))
-    assert [(r.status, r.reason) for r in results] == [
-        (ImageStatus.RECOGNISED, None),
-        (ImageStatus.QUARANTINED, "vanished"),
-        (ImageStatus.QUARANTINED, "truncated"),
-        (ImageStatus.QUARANTINED, "changed"),
-        (ImageStatus.QUARANTINED, "zero_bytes"),
-        (ImageStatus.RECOGNISED, None),
+    assert [(r.status, r.reason, r.stage) for r in results] == [
+        (ImageStatus.RECOGNISED, None, None),
+        (ImageStatus.QUARANTINED, "vanished", Stage.READ),
+        (ImageStatus.QUARANTINED, "truncated", Stage.DECODE),
+        (ImageStatus.QUARANTINED, "changed", Stage.READ),
+        (ImageStatus.QUARANTINED, "zero_bytes", Stage.INVENTORY),
+        (ImageStatus.RECOGNISED, None, None),
     ]
+    assert [r.image_row()["attempts"] for r in results] == [1] * 6
     assert all(r.detail for r in results if r.reason)
     assert all(r.recognition_rows() == [] for r in results if r.reason)
     assert all(r.width is None for r in results if r.reason)
@@ -245,6 +250,8 @@ def test_an_inference_that_fails_once_is_tried_again() -> None:
     (result,) = run([image_of(1)], model)
     assert result.status is ImageStatus.RECOGNISED
     assert model.calls == 2
+    row = result.image_row()
+    assert (row["stage"], row["attempts"]) == (None, 2)
 
 
 def test_an_inference_that_keeps_failing_is_quarantined_and_the_rest_goes_on() -> None:
@@ -260,6 +267,59 @@ def test_an_inference_that_keeps_failing_is_quarantined_and_the_rest_goes_on() -
     assert len(calls) == INFERENCE_ATTEMPTS
     assert "the stub fell over" in (results[2].detail or "")
     assert (results[2].width, results[2].height) == (3, 2)
+    row = results[2].image_row()
+    assert (row["stage"], row["attempts"]) == ("infer", INFERENCE_ATTEMPTS)
+
+
+def test_tries_of_earlier_runs_are_counted_on() -> None:
+    def decode(data: bytes) -> np.ndarray:
+        raise ImageRejected("truncated", "half of it")
+
+    (result,) = run([image_of(1, attempts=4)], decode=decode)
+    assert result.image_row()["attempts"] == 5
+
+
+def test_poison_is_not_touched_and_says_where_it_killed() -> None:
+    def read(uri: str, offset: int | None, byte_size: int) -> bytes:
+        assert uri != "file:///1.jpg"
+        return read_number(uri, offset, byte_size)
+
+    verdict = Verdict(Stage.INFER, "Triton died twice", 2)
+    results = list(
+        recognise(
+            map(image_of, range(3)),
+            read,
+            decode_number,
+            Model(),
+            in_flight=2,
+            run_id="r1",
+            pipeline_version="p1",
+            now=lambda: NOW,
+            poison={"file:///1.jpg": verdict},
+        )
+    )
+    assert [r.reason for r in results] == [None, "poison", None]
+    row = results[1].image_row()
+    assert (row["stage"], row["attempts"], row["detail"]) == ("infer", 2, "Triton died twice")
+    assert results[1].recognition_rows() == []
+
+
+def test_the_way_of_an_image_is_told_stage_by_stage() -> None:
+    told: list[tuple[str, Stage]] = []
+    list(
+        recognise(
+            [image_of(1), image_of(2, rejected_reason="zero_bytes")],
+            read_number,
+            decode_number,
+            Model(),
+            in_flight=1,
+            run_id="r1",
+            pipeline_version="p1",
+            now=lambda: NOW,
+            enter=lambda image, stage: told.append((image.uri, stage)),
+        )
+    )
+    assert told == [("file:///1.jpg", stage) for stage in (Stage.READ, Stage.DECODE, Stage.INFER)]
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from platemill.errors import RetryableError
 from platemill.lake import Lake, ShardRecord
+from platemill.lake.storage import LocalStorage
 from platemill.recognize import shards
 from platemill.recognize.plan import PlannedImage
 from platemill.recognize.results import ImageResult, Plate
 from platemill.recognize.shards import write_shard
-from platemill.schema import IMAGES, RECOGNITIONS, ImageStatus
+from platemill.schema import IMAGES, RECOGNITIONS, ImageStatus, Stage
 
 NOW = datetime(2026, 3, 2, 3, tzinfo=UTC)
 DAY = date(2026, 3, 2)
@@ -28,18 +30,20 @@ def result(n: int, plates: int = 1, reason: str | None = None) -> ImageResult:
     )
     seen = tuple(Plate("A000AA77", "A000AA77", 0.5, 0.9, 1, 2, 3, 4) for _ in range(plates))
     size = (None, None) if reason else (4, 3)
-    return ImageResult(image, status, reason, reason, *size, seen, "p1", "r1", NOW)
+    stage = Stage.DECODE if reason else None
+    return ImageResult(image, status, reason, reason, stage, 1, *size, seen, "p1", "r1", NOW)
 
 
 RESULTS = [result(0, 2), result(1, 0), result(2, 0, "truncated"), result(3, 1)]
 
 
 def staged(lake: Lake) -> list[str]:
-    return sorted(path.name for path in lake.staging("k1").iterdir())
+    assert not list((lake.root / "_tmp").iterdir())
+    return [Path(name).name for name in lake.staged("k1")]
 
 
 def test_rows_are_staged_and_recorded(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
+    lake = Lake(LocalStorage(tmp_path))
     record = write_shard(lake, "k1", iter(RESULTS))
     assert lake.shard("k1") == record
     assert (record.key, record.day, record.run_id, record.plates) == ("k1", DAY, "r1", 3)
@@ -59,7 +63,7 @@ def test_rows_are_staged_and_recorded(tmp_path: Path) -> None:
 
 def test_many_rows_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "_BUFFERED_ROWS", 10)
-    lake = Lake(tmp_path)
+    lake = Lake(LocalStorage(tmp_path))
     record = write_shard(lake, "k1", (result(n, n % 3) for n in range(95)))
     images = pq.ParquetFile(tmp_path / record.images_path)
     assert images.num_row_groups == 10
@@ -68,12 +72,12 @@ def test_many_rows_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_no_plates_at_all(tmp_path: Path) -> None:
-    record = write_shard(Lake(tmp_path), "k1", [result(0, 0)])
+    record = write_shard(Lake(LocalStorage(tmp_path)), "k1", [result(0, 0)])
     assert pq.read_table(tmp_path / record.recognitions_path).num_rows == 0
 
 
 def test_a_worker_that_fails_midway_records_nothing(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
+    lake = Lake(LocalStorage(tmp_path))
 
     def results() -> Iterator[ImageResult]:
         yield from RESULTS
@@ -87,7 +91,7 @@ def test_a_worker_that_fails_midway_records_nothing(tmp_path: Path) -> None:
 
 
 def test_a_slower_attempt_loses_and_cleans_up(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
+    lake = Lake(LocalStorage(tmp_path))
     winner: list[ShardRecord] = []
 
     def results() -> Iterator[ImageResult]:
@@ -101,22 +105,27 @@ def test_a_slower_attempt_loses_and_cleans_up(tmp_path: Path) -> None:
     assert len(staged(lake)) == 2
 
 
-def test_an_attempt_that_cannot_record_keeps_no_files(
+def test_an_attempt_whose_record_may_stand_keeps_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lake = Lake(tmp_path)
+    lake = Lake(LocalStorage(tmp_path))
+    record = lake.record_shard
 
-    def full(*_: object) -> bool:
-        raise OSError(28, "No space left on device")
+    def lost(key: str, said: ShardRecord) -> bool:
+        record(key, said)
+        raise RetryableError("no answer")
 
-    monkeypatch.setattr(lake, "record_shard", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(lake, "record_shard", lost)
+    with pytest.raises(RetryableError, match="no answer"):
         write_shard(lake, "k1", RESULTS)
-    assert staged(lake) == []
+    stands = lake.shard("k1")
+    assert stands is not None
+    assert pq.read_table(tmp_path / stands.images_path).num_rows == 4
+    assert len(staged(lake)) == 2
 
 
 def test_a_shard_is_of_one_day_and_not_empty(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
+    lake = Lake(LocalStorage(tmp_path))
     other = replace(RESULTS[0], image=replace(RESULTS[0].image, day=date(2026, 3, 3)))
     for wrong in ([], [RESULTS[0], other], [RESULTS[0], replace(RESULTS[1], run_id="r2")]):
         with pytest.raises(ValueError, match="shard k1"):

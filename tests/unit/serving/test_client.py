@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from platemill.errors import InferenceFailed, ServerUnavailable
+from platemill.errors import InferenceFailed, ServerHangs, ServerUnavailable
 from platemill.serving import frames
 from platemill.serving.client import PlateClient
 from platemill.serving.embedded import free_ports
@@ -153,6 +153,16 @@ def test_a_server_that_does_not_answer_is_unavailable(server: Server, status: st
     server.error = InferenceServerException("gone", status=f"StatusCode.{status}")
     with client_of(server) as client, pytest.raises(ServerUnavailable, match=r"127\.0\.0\.1:1"):
         client(IMAGE)
+
+
+def test_a_request_without_an_answer_is_told_from_a_server_that_is_gone(server: Server) -> None:
+    server.error = InferenceServerException("late", status="StatusCode.DEADLINE_EXCEEDED")
+    with client_of(server) as client, pytest.raises(ServerHangs, match=r"no answer in 120 s"):
+        client(IMAGE)
+    server.error = InferenceServerException("gone", status="StatusCode.UNAVAILABLE")
+    with client_of(server) as client, pytest.raises(ServerUnavailable) as caught:
+        client(IMAGE)
+    assert not isinstance(caught.value, ServerHangs)
 
 
 def test_a_model_whose_process_is_gone_is_not_the_image_s_fault(server: Server) -> None:

@@ -62,3 +62,21 @@ def test_a_region_without_a_lock_is_not_judged(tmp_path: Path) -> None:
     unknown = make(tmp_path, "unknown")
     assert regions.sweep(tmp_path) == 0
     assert unknown.exists()
+
+
+def test_frames_of_a_client_that_was_killed_while_it_registered_them_are_swept(
+    tmp_path: Path,
+) -> None:
+    mine = tmp_path / f"{regions.FRAMES}mine"
+    lock = regions.claim(mine)
+    dead = tmp_path / f"{regions.FRAMES}dead"
+    code = (
+        "import os, sys, pathlib; from platemill.serving import regions; "
+        "regions.claim(pathlib.Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(dead)], check=False)
+    assert dead.exists()
+    assert regions.sweep_frames(tmp_path) == 1
+    assert mine.exists()
+    assert not dead.exists()
+    os.close(lock)

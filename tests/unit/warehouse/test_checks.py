@@ -12,7 +12,7 @@ import pytest
 from small_lake import Photo, at, draft_night, inventory_of, night, settings_for
 
 from platemill.errors import CheckFailed
-from platemill.lake import Lake
+from platemill.lake import open_lake
 from platemill.lake.files import write_parquet
 from platemill.schema import TABLES
 from platemill.settings import Settings
@@ -44,7 +44,7 @@ def spoil(settings: Settings, draft: Draft, table: str, change: Any, which: int 
     path = settings.lake / entry.path
     rows = change(pq.read_table(path, partitioning=None).to_pylist())
     batches = pa.Table.from_pylist(rows, schema=TABLES[table].arrow).to_batches()
-    storage = Lake(settings.lake).storage
+    storage = open_lake(settings).storage
     written = write_parquet(storage, f"spoilt/{table}/", TABLES[table].arrow, batches)
     return draft.with_files(table, {day: written})
 
@@ -71,6 +71,7 @@ SPOILT = [
     ("images", doubled, "keys_unique_over_days"),
     ("images", lambda rows: rows[1:], "every_image_recorded"),
     ("images", lambda rows: rows[1:], "conservation_of_days"),
+    ("images", with_value(deleted_at=at("2026-05-03 00:00")), "deleted_as_in_the_archive"),
     ("images", with_value(status="lost"), "status_known"),
     ("images", with_value(plates=0), "status_agrees_with_plates"),
     ("images", with_value(reason="truncated"), "quarantined_with_a_reason"),
@@ -135,13 +136,13 @@ def test_each_check_fails_on_what_it_is_for(
     with pytest.raises(CheckFailed, match=rf"(?m)^  {table} +{check} ") as caught:
         run_checks(settings, draft, inventory_of(PHOTOS))
     assert "readers still see the night before" in str(caught.value)
-    assert Lake(settings.lake).current() is None
+    assert open_lake(settings).current() is None
 
 
 def test_every_check_is_shown_to_fail(good: tuple[Settings, Draft]) -> None:
     results = run_checks(*good, inventory_of(PHOTOS)).to_pylist()
     shown = {(table, check) for table, _, check in SPOILT}
-    shown |= {("images", "quarantined_share"), ("recognitions", "box_has_an_area")}
+    shown |= {("recognitions", "box_has_an_area")}
     assert {(row["table"], row["check"]) for row in results} == shown
 
 
@@ -169,11 +170,3 @@ def test_an_image_recorded_under_another_pipeline_only_is_missed(settings: Setti
     draft = draft_night(settings, [A], "r2", "p2")
     with pytest.raises(CheckFailed, match="conservation_of_days"):
         run_checks(settings, draft, inventory_of([A, B]))
-
-
-def test_too_many_quarantined_images_stop_the_night(tmp_path: Path) -> None:
-    strict = settings_for(tmp_path, max_quarantined_share=0.4)
-    with pytest.raises(CheckFailed, match=r"quarantined_share .*1 of 2 new images .*truncated"):
-        run_checks(strict, draft_night(strict, PHOTOS), inventory_of(PHOTOS))
-    enough = settings_for(tmp_path, max_quarantined_share=0.5)
-    run_checks(enough, draft_night(enough, PHOTOS), inventory_of(PHOTOS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from small_lake import Photo, at, later, night, settings_for
 
 from platemill.errors import ConfigurationError
-from platemill.lake import Lake
+from platemill.lake import open_lake
 from platemill.schema import TABLES, TILES, Table
 from platemill.settings import Settings
 from platemill.warehouse.duck import shown_generation, sql_type, write_warehouse
@@ -112,6 +113,17 @@ def test_a_reader_keeps_the_night_it_opened(settings: Settings) -> None:
     assert shown_generation(settings.warehouse_file) == (2, str(settings.lake))
 
 
+def test_what_a_killed_writer_left_is_swept(settings: Settings) -> None:
+    settings.home.mkdir(exist_ok=True)
+    old, young = settings.home / ".warehouse.duckdb.1", settings.home / ".warehouse.duckdb.2.wal"
+    old.touch()
+    young.touch()
+    os.utime(old, (0, 0))
+    night(settings, [A])
+    assert not old.exists()
+    assert young.exists()
+
+
 def test_a_lost_or_stale_or_moved_file_is_written_again(settings: Settings) -> None:
     first = night(settings, [A])
     assert not finish_publish(settings)
@@ -120,7 +132,7 @@ def test_a_lost_or_stale_or_moved_file_is_written_again(settings: Settings) -> N
     settings.warehouse_file.write_bytes(b"not a database")
     assert finish_publish(settings)
     night(settings, [B], "r2", now=later(1))
-    write_warehouse(Lake(settings.lake), first, settings.warehouse_file)
+    write_warehouse(open_lake(settings), first, settings.warehouse_file)
     assert finish_publish(settings)
     moved = settings.home.rename(settings.home.with_name("moved"))
     there = settings_for(moved)

@@ -12,7 +12,7 @@ import pytest
 from small_lake import NIGHT, Photo, at, draft_night, later, night, settings_for
 
 from platemill.errors import CheckFailed, ConfigurationError
-from platemill.lake import Generation, Lake
+from platemill.lake import Generation, open_lake
 from platemill.schema import TABLES, TILES, Period
 from platemill.settings import Settings
 from platemill.warehouse.draft import period_end, period_start
@@ -144,7 +144,7 @@ def test_a_confidence_that_is_no_number_stops_the_night(settings: Settings) -> N
     bad = replace(A, plates=(("A001AA77", float("nan")),))
     with pytest.raises(CheckFailed, match="plate_day_v1 of 2026-05-01 cannot be computed"):
         draft_night(settings, [bad])
-    assert Lake(settings.lake).current() is None
+    assert open_lake(settings).current() is None
 
 
 def test_a_missing_sql_file_says_where_it_was_looked_for(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 -- The facts about images, for the days that changed. A row a check: how many rows break it, and one
--- of them. The tables beside `images`: `recorded`, uri, day and pipeline_version of every image of
--- the generation; `inventory`, what this run found in the archives.
+-- of them. The tables beside `images`: `recorded`, every image of the generation; `inventory`, what
+-- this run found in the archives on the days that it planned or changed, deleted images too;
+-- `told`, the generation's images of these days.
 SELECT
     'keys_unique' AS check_name,
     'block' AS severity,
@@ -13,14 +14,23 @@ FROM (
 UNION ALL
 SELECT 'keys_unique_over_days', 'block', count(*), min(uri)
 FROM (
-    SELECT uri FROM recorded GROUP BY uri, pipeline_version HAVING count(*) > 1
+    SELECT uri FROM recorded
+    SEMI JOIN images USING (uri, pipeline_version)
+    GROUP BY uri, pipeline_version HAVING count(*) > 1
 )
 UNION ALL
--- Conservation: an image that was found has one of the three statuses, on its day.
+-- Conservation: an image that is there has one of the three statuses, on its day.
 SELECT 'every_image_recorded', 'block', count(*), min(i.uri)
 FROM inventory AS i
-ANTI JOIN (SELECT uri, day FROM recorded WHERE pipeline_version = $pipeline_version) AS r
+ANTI JOIN (SELECT uri, day FROM told WHERE pipeline_version = $pipeline_version) AS r
     ON r.uri = i.uri AND r.day = i.day
+WHERE i.deleted_at IS NULL
+UNION ALL
+-- A mark stands where the archive says so, and nowhere else.
+SELECT 'deleted_as_in_the_archive', 'block', count(*), min(i.uri)
+FROM inventory AS i
+INNER JOIN told AS r ON r.uri = i.uri AND r.day = i.day
+WHERE (i.deleted_at IS NULL) <> (r.deleted_at IS NULL)
 UNION ALL
 SELECT
     'conservation_of_days',
@@ -35,7 +45,7 @@ FROM (
     FROM inventory AS i
     LEFT JOIN (SELECT uri, day, status FROM images WHERE pipeline_version = $pipeline_version) AS s
         ON s.uri = i.uri AND s.day = i.day
-    WHERE i.day IN (SELECT day FROM images)
+    WHERE i.day IN (SELECT day FROM images) AND i.deleted_at IS NULL
     GROUP BY i.day
 ) AS d
 WHERE d.found <> d.told
@@ -55,23 +65,3 @@ UNION ALL
 SELECT 'day_of_captured_at', 'block', count(*), min(concat_ws(' ', uri, day, captured_at))
 FROM images
 WHERE day <> CAST(captured_at AT TIME ZONE 'UTC' AS DATE)
-UNION ALL
-SELECT
-    'quarantined_share',
-    'block',
-    count(*),
-    min(concat(
-        q.day, ': ', q.quarantined, ' of ', q.images, ' new images quarantined, most for ', q.reason,
-        '; max_quarantined_share allows ', $max_quarantined_share
-    ))
-FROM (
-    SELECT
-        day,
-        count(*) AS images,
-        count(*) FILTER (WHERE status = 'quarantined') AS quarantined,
-        mode(reason) AS reason
-    FROM images
-    WHERE run_id = $run_id AND pipeline_version = $pipeline_version
-    GROUP BY day
-) AS q
-WHERE q.quarantined > $max_quarantined_share * q.images
