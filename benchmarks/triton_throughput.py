@@ -26,7 +26,7 @@ import psutil
 
 from platemill.render.street import draw_street, expose, new_car, place_cars
 from platemill.serving.client import PlateClient
-from platemill.serving.embedded import BACKENDS, EmbeddedTriton
+from platemill.serving.embedded import EmbeddedTriton
 from platemill.settings import Settings
 
 IN_FLIGHT = 6
@@ -50,14 +50,7 @@ def main() -> None:
             shutil.copytree(settings.models, models)
             configure(models, instances, rows)
             servers[text] = stack.enter_context(
-                EmbeddedTriton(
-                    models,
-                    settings.triton_interpreter,
-                    models.parent / "work",
-                    settings.triton_start_seconds,
-                    backends=settings.project / BACKENDS,
-                    threads=threads,
-                )
+                EmbeddedTriton.of(settings, models, models.parent / "work", threads=threads)
             )
         for _ in range(arguments.rounds):
             for text, server in servers.items():

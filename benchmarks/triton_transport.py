@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from platemill.serving.client import PlateClient
-from platemill.serving.embedded import BACKENDS, EmbeddedTriton
+from platemill.serving.embedded import EmbeddedTriton
 from platemill.settings import Settings
 
 SIZES = ((1280, 720), (1920, 1080))
@@ -65,13 +65,7 @@ def main() -> None:
         config = (settings.models / "plate_recognition" / "config.pbtxt").read_text()
         (version.parent / "config.pbtxt").write_text(config)
         (version / "model.py").write_text(MODEL)
-        with EmbeddedTriton(
-            models,
-            settings.triton_interpreter,
-            Path(folder) / "work",
-            60,
-            backends=settings.project / BACKENDS,
-        ) as server:
+        with EmbeddedTriton.of(settings, models, Path(folder) / "work") as server:
             results = measure(server, arguments.rounds, arguments.frames)
     print(f"{'frame':>10} {'way':>14} {'one at a time':>14} {IN_FLIGHT:>2} in flight")
     for row in results:

@@ -7,6 +7,7 @@ process, with no server started by hand; a deployment calls ``nightly`` with its
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import signal
 import sys
@@ -27,6 +28,7 @@ from platemill.errors import (
     RetryableError,
     error_record,
 )
+from platemill.lake.storage import plain
 from platemill.launch.night import new_run_id
 from platemill.launch.progress import StageProgress
 from platemill.launch.stages import Night
@@ -194,11 +196,17 @@ def main() -> int:
         # Whoever asked for the night may be killed; nothing of it shall go on unseen.
         end_with_parent(signal.SIGTERM, arguments.parent)
     run_id = arguments.run_id
-    folder = load_settings().runs / run_id
+    settings = load_settings()
+    folder = settings.runs / run_id
     try:
         nightly(run_id=run_id)
-    except PlatemillError as error:
-        write_json(folder / "error.json", error_record(error))
+    except Exception as raised:
+        error = plain(raised, settings.home)
+        if not isinstance(error, PlatemillError):
+            raise
+        # On a full disk not even this may find room; the exit code is said all the same.
+        with contextlib.suppress(OSError):
+            write_json(folder / "error.json", error_record(error))
         return error.exit_code
     return 0
 

@@ -87,20 +87,14 @@ class TritonNode:
         Args:
             afresh: start it again in any case; a server that hangs says that it is well.
         """
-        from platemill.serving.embedded import BACKENDS, EmbeddedTriton
+        from platemill.serving.embedded import EmbeddedTriton
         from platemill.serving.repository import repository_of
 
         if self._server is not None and (afresh or not _answers(self._server.grpc)):
             self.stop()
         if self._server is None:
             settings = self._settings
-            server = EmbeddedTriton(
-                repository_of(settings),
-                settings.triton_interpreter,
-                self._workdir,
-                settings.triton_start_seconds,
-                backends=settings.project / BACKENDS,
-            )
+            server = EmbeddedTriton.of(settings, repository_of(settings), self._workdir)
             server.start()
             self._server = server
         return str(self._server.grpc)

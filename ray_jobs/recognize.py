@@ -22,6 +22,7 @@ from platemill.errors import PlatemillError, ShardsIncomplete
 from platemill.failpoints import failpoint
 from platemill.lake import Lake, ShardRecord, open_lake
 from platemill.lake.lease import Tokens
+from platemill.lake.storage import plain
 from platemill.launch.records import JobProgress, write_exit, write_progress
 from platemill.recognize.plan import Plan
 from platemill.schema import ImageStatus
@@ -145,8 +146,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = settings.runs / given.run_id
     try:
         recognise_plan(settings, given.run_id)
-    except Exception as error:
+    except Exception as raised:
         traceback.print_exc()
+        error = plain(raised, settings.home)
         write_exit(folder, error)
         return error.exit_code if isinstance(error, PlatemillError) else 1
     failpoint("job.exit.before")

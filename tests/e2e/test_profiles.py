@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from platemill.cli import app
 from platemill.serving.client import PlateClient
-from platemill.serving.embedded import BACKENDS, EmbeddedTriton
+from platemill.serving.embedded import EmbeddedTriton
 from platemill.serving.repository import repository_of
 from platemill.settings import Settings, load_settings
 
@@ -93,13 +93,7 @@ def test_a_server_with_an_stn_of_one_s_own_and_without_any(networks: Path, tmp_p
         settings = load_settings(home=tmp_path / name, profile=profile)
         repository = repository_of(settings)
         with (
-            EmbeddedTriton(
-                repository,
-                settings.triton_interpreter,
-                settings.home / "triton",
-                settings.triton_start_seconds,
-                backends=settings.project / BACKENDS,
-            ) as server,
+            EmbeddedTriton.of(settings, repository, settings.home / "triton") as server,
             PlateClient(server.grpc, slots=1) as client,
         ):
             reading = client(photo((3, 4)))

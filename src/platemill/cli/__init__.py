@@ -27,6 +27,7 @@ from platemill.cli.train import train_app
 from platemill.cli.triton import triton_app
 from platemill.cli.vacuum import vacuum
 from platemill.errors import PlatemillError
+from platemill.lake.storage import plain
 
 __all__ = ["app", "main"]
 
@@ -60,7 +61,10 @@ def main() -> None:
     """Run the command line and end the process with the error's exit code."""
     try:
         app()
-    except PlatemillError as error:
+    except Exception as raised:
+        error = plain(raised, "the home")
+        if not isinstance(error, PlatemillError):
+            raise
         stderr.print(f"[bold red]error:[/] {type(error).__name__}:", end=" ")
         stderr.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)

@@ -116,20 +116,15 @@ def _scratch() -> Iterator[Path]:
 @contextlib.contextmanager
 def _server(settings: Settings) -> Iterator[str]:
     """The gRPC address of the server that the settings name, else of one for this while."""
-    from platemill.serving.embedded import BACKENDS, EmbeddedTriton
+    from platemill.serving.embedded import EmbeddedTriton
     from platemill.serving.repository import repository_of
 
     if settings.triton_address is not None:
         yield settings.triton_address
         return
     stderr.print("starting Triton; this takes some seconds")
-    with EmbeddedTriton(
-        repository_of(settings),
-        settings.triton_interpreter,
-        settings.home / "triton",
-        settings.triton_start_seconds,
-        backends=settings.project / BACKENDS,
-    ) as server:
+    models = repository_of(settings)
+    with EmbeddedTriton.of(settings, models, settings.home / "triton") as server:
         yield server.grpc
 
 

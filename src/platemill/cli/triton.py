@@ -21,7 +21,7 @@ from platemill.cli.output import (
     stdout,
 )
 from platemill.errors import ConfigurationError, RetryableError, ServerUnavailable
-from platemill.serving.embedded import BACKENDS, EmbeddedTriton, RunningServer, running_server
+from platemill.serving.embedded import EmbeddedTriton, RunningServer, running_server
 from platemill.serving.repository import repository_of
 from platemill.settings import Settings, load_settings
 
@@ -60,15 +60,7 @@ def up(
         server = running_server(folder)
         if server is None:
             stderr.print("starting Triton; this takes some seconds")
-            triton = EmbeddedTriton(
-                models,
-                settings.triton_interpreter,
-                folder,
-                settings.triton_start_seconds,
-                detached=True,
-                backends=settings.project / BACKENDS,
-                threads=threads,
-            )
+            triton = EmbeddedTriton.of(settings, models, folder, detached=True, threads=threads)
             triton.start()
             server = triton.server
         elif server.models_folder != str(models.absolute()):

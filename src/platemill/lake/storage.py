@@ -20,11 +20,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from platemill.errors import RetryableError
+from platemill.errors import PlatemillError, RetryableError
 
-__all__ = ["Entry", "LocalStorage", "Storage", "clear_disk_errors", "is_no_room", "no_room"]
+__all__ = [
+    "Entry",
+    "LocalStorage",
+    "Storage",
+    "clear_disk_errors",
+    "is_no_room",
+    "no_room",
+    "plain",
+]
 
 _TEMPORARY = "_tmp"
+_SQLITE_FULL = "database or disk is full"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FOREIGN_SECONDS = 7 * 86400.0
 
@@ -301,10 +310,17 @@ def clear_disk_errors(place: Path) -> Iterator[None]:
 
 def is_no_room(text: str) -> bool:
     """Whether an error's text, from a library that has only texts, tells of a full disk."""
-    return any(os.strerror(number) in text for number in _FULL)
+    return _SQLITE_FULL in text or any(os.strerror(number) in text for number in _FULL)
 
 
-def no_room(place: Path, why: str) -> RetryableError:
+def plain(error: Exception, place: Path | str) -> Exception:
+    """An error as people are told it: one of a full disk says so, whoever met it."""
+    if isinstance(error, PlatemillError) or not is_no_room(str(error)):
+        return error
+    return no_room(place, str(error))
+
+
+def no_room(place: Path | str, why: str) -> RetryableError:
     """The error for a full disk."""
     return RetryableError(
         f"there is no room left for {place} ({why}); nothing half-written is visible. Free some "

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from platemill.errors import PlatemillError
 from platemill.serving.client import PlateClient
 from platemill.serving.contracts import CONTRACTS
-from platemill.serving.embedded import BACKENDS, EmbeddedTriton, server_environment
+from platemill.serving.embedded import EmbeddedTriton, server_environment
 from platemill.serving.environment import Finding, TritonEnvironment, require
 from platemill.serving.probe_task import Task
 from platemill.serving.reading import PlateReading
@@ -128,13 +128,7 @@ def _serve(
     repository: Path, settings: Settings, photo: Photo, workdir: Path
 ) -> Iterator[Finding | PlateReading]:
     """Serve the four models and ask them for the photo."""
-    triton = EmbeddedTriton(
-        repository,
-        settings.triton_interpreter,
-        workdir / "triton",
-        settings.triton_start_seconds,
-        backends=settings.project / BACKENDS,
-    )
+    triton = EmbeddedTriton.of(settings, repository, workdir / "triton")
     started = time.monotonic()
     try:
         with triton:

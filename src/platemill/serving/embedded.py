@@ -23,6 +23,7 @@ from platemill.serving.environment import TritonEnvironment, require
 from platemill.serving.health import ModelState, model_states, server_name
 from platemill.serving.supervisor import READY, Spec, launch
 from platemill.serving.trouble import cure_for, last_lines, port_was_taken
+from platemill.settings import Settings
 
 __all__ = ["BACKENDS", "EmbeddedTriton", "RunningServer", "running_server"]
 
@@ -120,6 +121,27 @@ class EmbeddedTriton:
         self._backends = (backends or _own_backends(models.absolute())).absolute()
         self._threads = threads
         self._server: RunningServer | None = None
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        models: Path,
+        workdir: Path,
+        *,
+        detached: bool = False,
+        threads: int | None = None,
+    ) -> Self:
+        """A server of a deployment: interpreter, backends and patience are its settings'."""
+        return cls(
+            models,
+            settings.triton_interpreter,
+            workdir,
+            settings.triton_start_seconds,
+            detached=detached,
+            backends=settings.project / BACKENDS,
+            threads=threads,
+        )
 
     @property
     def server(self) -> RunningServer:

@@ -19,7 +19,7 @@ __all__ = ["HITS", "IN_JOB", "RESULTS", "SEEDS", "latest", "main"]
 
 RESULTS = "cells.jsonl"
 SEEDS = 4
-HITS = 2
+HITS = 1
 IN_JOB = 1
 LANES = 2
 

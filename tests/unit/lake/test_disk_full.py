@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from platemill.errors import RetryableError
+from platemill.lake.storage import plain
 
 SUPPORT = Path(__file__).parents[2] / "support"
 
@@ -132,3 +138,23 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
     """With RLIMIT_FSIZE, which every machine has."""
     assert run(LIMIT, tmp_path) == "[(3000, 3000)] 5"
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        sqlite3.OperationalError("database or disk is full"),
+        RuntimeError(f"IO Error: could not write: {os.strerror(errno.ENOSPC)}"),
+    ],
+)
+def test_a_full_disk_is_told_whoever_met_it(error: Exception, tmp_path: Path) -> None:
+    told = plain(error, tmp_path)
+    assert isinstance(told, RetryableError)
+    assert str(tmp_path) in str(told)
+    assert "Free some space" in str(told)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), RetryableError("No space left on device")])
+def test_other_errors_stay_what_they_are(error: Exception, tmp_path: Path) -> None:
+    assert plain(error, tmp_path) is error
