@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Any
 
 from platemill.errors import (
-    PlatemillError,
     RetryableError,
     ServerUnavailable,
     ShardsIncomplete,
@@ -217,14 +216,14 @@ def _raise_failure(name: str, message: str | None, folder: Path, log_path: Path)
     recorded, error = read_exit(folder)
     if error is not None:
         raise error
-    if message is None:
+    if message is None or recorded:
+        # It said that all is well; what became of its process afterwards is no matter.
         return
     if message.startswith("STOPPED"):
         raise RetryableError(
             f"job {name} was stopped from outside; run again, what was recognised is kept"
         )
-    kind: type[PlatemillError] = PlatemillError if recorded else ShardsIncomplete
-    raise kind(
+    raise ShardsIncomplete(
         f"job {name} ended without saying why ({message.strip()}). Its log, {log_path}, ends "
         f"with:\n{_last_lines(log_path)}"
     )

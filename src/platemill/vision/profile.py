@@ -81,6 +81,7 @@ _YOLO: Final[Mapping[str, object]] = {
     "centred": True,
     "score_threshold": 0.25,
     "confirmed_from": 1.0,
+    "scraps_from": 0.0,
 }
 
 
@@ -115,12 +116,17 @@ class DetectorProfile(_Part):
         default=114, description="grey that the rest of the input is filled with, 0 to 255"
     )
     score_threshold: Share = Field(
-        default=0.7, description="score from which a candidate is a plate"
+        default=0.75, description="score from which a candidate is a plate"
     )
     confirmed_from: Share = Field(
         default=0.2,
         description="score from which a candidate is a plate if a text is published for it; 1: "
         "reading confirms none",
+    )
+    scraps_from: Share = Field(
+        default=0.9,
+        description="score from which a candidate is a plate although only one or two characters "
+        "are read from it; 0: as score_threshold",
     )
     iou_threshold: Share = Field(
         default=0.3, description="of two candidates that overlap more, the weaker is dropped"

@@ -8,9 +8,11 @@ from platemill.vision.ctc import Reading
 from platemill.vision.detector import fit, select
 from platemill.vision.profile import DetectorProfile
 
-PROFILE = DetectorProfile(score_threshold=0.6, confirmed_from=0.2)
+PROFILE = DetectorProfile(score_threshold=0.6, confirmed_from=0.2, scraps_from=0.8)
 READ = Reading(raw_text="A123BC77", plate="A123BC77", confidence=0.4)
-UNREAD = Reading(raw_text="11", plate="", confidence=0.9)
+UNREAD = Reading(raw_text="111", plate="", confidence=0.9)
+SCRAP = Reading(raw_text="11", plate="", confidence=0.9)
+NOTHING = Reading(raw_text="", plate="", confidence=0.9)
 
 
 def test_a_sure_candidate_needs_no_text_and_a_weak_one_does() -> None:
@@ -18,6 +20,19 @@ def test_a_sure_candidate_needs_no_text_and_a_weak_one_does() -> None:
     readings = [UNREAD, READ, UNREAD, READ, UNREAD]
     kept = confirmed(scores, readings, PROFILE)
     assert kept.tolist() == [True, True, False, True, False]
+
+
+def test_of_what_gives_one_or_two_characters_the_detector_has_to_be_surer() -> None:
+    scores = np.array([0.79, 0.8, 0.6, 0.6], np.float32)
+    kept = confirmed(scores, [SCRAP, SCRAP, NOTHING, UNREAD], PROFILE)
+    assert kept.tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize("scraps_from", [0.0, 0.5])
+def test_scraps_never_need_less_than_others(scraps_from: float) -> None:
+    profile = DetectorProfile(score_threshold=0.6, scraps_from=scraps_from)
+    kept = confirmed(np.array([0.59, 0.6], np.float32), [SCRAP, SCRAP], profile)
+    assert kept.tolist() == [False, True]
 
 
 def test_nothing_found_is_nothing_confirmed() -> None:
