@@ -11,6 +11,9 @@ import pytest
 from chaos.contents import contents_of, differences, generations_of, lies
 from chaos.lane import Lane, Prepared
 
+from platemill.settings import load_settings
+from platemill.warehouse.publish import finish_publish
+
 pytestmark = [pytest.mark.triton, pytest.mark.ray, pytest.mark.timeout(600)]
 
 # Room beyond what the home has at the start: a night takes some three megabytes.
@@ -56,6 +59,8 @@ def test_a_full_disk_costs_the_night_and_nothing_else(
     for room in ROOM_KB:
         assert _mount(disk, 65_536, "remount").returncode == 0
         lane.place(world.seed, "recognised")
+        # The file names its lake by an absolute path, and the home has been moved.
+        assert finish_publish(load_settings(home=lane.home))
         free = shutil.disk_usage(disk).free // 1024
         assert _mount(disk, 65_536 - free + room, "remount").returncode == 0
         problems: list[str] = []
