@@ -32,7 +32,7 @@ from chaos.world import Fact, World
 from platemill.launch.cluster import PrivateCluster
 from platemill.schema import TABLES
 from platemill.serving import regions
-from platemill.serving.embedded import BACKENDS, EmbeddedTriton
+from platemill.serving.embedded import EmbeddedTriton
 from platemill.settings import load_settings
 
 __all__ = ["Lane", "Outcome", "Prepared"]
@@ -136,13 +136,8 @@ class Lane:
         # Ray looks at the token's variables when it is imported, and a cluster may have to be
         # started again under these nights: all of them have one token.
         environment = {**self._cluster.environment, "PATH": path}
-        self._triton = EmbeddedTriton(
-            self._models,
-            load_settings(home=self.home, project=_PROJECT).triton_interpreter,
-            self.root / "triton",
-            120,
-            backends=_PROJECT / BACKENDS,
-        )
+        settings = load_settings(home=self.home, project=_PROJECT)
+        self._triton = EmbeddedTriton.of(settings, self._models, self.root / "triton")
         self._stack.enter_context(self._triton)
         self._nights = self._stack.enter_context(NightServer(environment, self.root / "nights.log"))
         self._loop = self._stack.enter_context(Reader("loop"))
@@ -172,7 +167,8 @@ class Lane:
         has_first = seed % _FIRST_NIGHT != 0
         if has_first:
             self._undisturbed("base", first_facts)
-        first = self._state()
+        # Before the first night there may be no file to open, and then one that shows no row.
+        first = self._state() if has_first else [None, [[name, 0] for name in sorted(TABLES)], True]
         first_contents = contents_of(self.home) if has_first else {}
         self._keep(seed, "base")
         world.second_night(photographed=has_first)
