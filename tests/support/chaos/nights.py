@@ -255,6 +255,8 @@ def _main() -> int:
                     code = _obey(order["start"])
                 sys.stderr.flush()
                 os._exit(code)
+            # The number may have been that of a night long ago.
+            ended.pop(pid, None)
             answer = {"pid": pid}
         elif "wait" in order:
             answer = {"code": _wait(order["wait"], order["seconds"], ended)}
