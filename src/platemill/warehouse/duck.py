@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -38,6 +39,8 @@ __all__ = [
 STORAGE_VERSION = "v1.5.0"
 
 _ABANDONED_SECONDS = 3600.0
+# Beside warehouse.duckdb: the files that it has shown, each in a folder of its own.
+_SHOWN = ".warehouse"
 
 _SCALARS = {
     pa.bool_(): "BOOLEAN",
@@ -137,45 +140,63 @@ def create_view(
 def write_warehouse(lake: Lake, generation: Generation | None, path: Path) -> None:
     """Write the file that shows a generation to any DuckDB, and put it in place at once.
 
+    What is put in place is a link. DuckDB opens a file three times before it has read it and
+    follows a link once: of a file renamed to ``path`` itself, a reader that comes in between finds
+    the head of the old and the body of the new. The file that the link has shown stays for an hour,
+    for who has followed the link and not opened it yet.
+
     Readers that have the old file open keep it. The views hold absolute paths, so that the file
     opens from any working directory; after the home has been moved it has to be written again.
 
     Args:
         lake: the lake whose files are shown.
         generation: what to show; None shows every table empty.
-        path: the file to write, ``warehouse.duckdb``.
+        path: the link to write, ``warehouse.duckdb``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    files = path.parent / _SHOWN
+    _sweep(path, files)
+    # The file's name is the database's name in SQL.
+    target = files / uuid.uuid4().hex / path.name
+    with clear_disk_errors(path):
+        target.parent.mkdir(parents=True)
+    link = path.with_name(f".{path.name}.{target.parent.name}")
     try:
         with clear_disk_errors(path), connect(lake) as connection:
             connection.execute(
-                f"ATTACH {text_literal(str(temporary))} AS warehouse "
+                f"ATTACH {text_literal(str(target))} AS warehouse "
                 f"(STORAGE_VERSION '{STORAGE_VERSION}')"
             )
             connection.execute("BEGIN")
             for table in TABLES.values():
-                files = [] if generation is None else generation.partitions(table.name).values()
-                create_view(connection, lake, table, files, database="warehouse")
+                entries = [] if generation is None else generation.partitions(table.name).values()
+                create_view(connection, lake, table, entries, database="warehouse")
                 _comment(connection, table)
             describe_generation(connection, lake, generation, database="warehouse")
             connection.execute("COMMIT")
             connection.execute("DETACH warehouse")
-        with clear_disk_errors(path), temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-        temporary.with_name(temporary.name + ".wal").unlink(missing_ok=True)
+        with clear_disk_errors(path):
+            with target.open("rb") as file:
+                os.fsync(file.fileno())
+            link.symlink_to(target.relative_to(path.parent))
+            link.replace(path)
+    except BaseException:
+        link.unlink(missing_ok=True)
+        shutil.rmtree(target.parent, ignore_errors=True)
+        raise
 
 
-def _sweep(path: Path) -> None:
-    """Remove what writers that were killed left beside a warehouse file."""
-    for left in path.parent.glob(f".{path.name}.*"):
+def _sweep(path: Path, files: Path) -> None:
+    """Remove what nobody can be about to open, and what writers that were killed left."""
+    with contextlib.suppress(OSError):
+        shown = files / path.readlink().parent.name
+        os.utime(shown)  # it is about to be replaced: its hour begins
+    for left in [*path.parent.glob(f".{path.name}.*"), *files.glob("*")]:
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
-                left.unlink()
+            if time.time() - left.lstat().st_mtime > _ABANDONED_SECONDS:
+                if left.is_dir():
+                    shutil.rmtree(left)
+                else:
+                    left.unlink()
 
 
 def shown_generation(path: Path) -> tuple[int | None, str] | None:
@@ -183,8 +204,7 @@ def shown_generation(path: Path) -> tuple[int | None, str] | None:
     if not path.is_file():
         return None
     try:
-        # Attached, not opened: DuckDB would give a process that has the file before this one open
-        # the same database again.
+        # Attached, not opened: a process may have it open with another configuration.
         with duckdb.connect() as connection:
             connection.execute(f"ATTACH {text_literal(str(path))} AS shown (READ_ONLY)")
             asked = "SELECT generation, lake FROM shown.generation"

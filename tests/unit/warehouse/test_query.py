@@ -113,15 +113,56 @@ def test_a_reader_keeps_the_night_it_opened(settings: Settings) -> None:
     assert shown_generation(settings.warehouse_file) == (2, str(settings.lake))
 
 
-def test_what_a_killed_writer_left_is_swept(settings: Settings) -> None:
-    settings.home.mkdir(exist_ok=True)
-    old, young = settings.home / ".warehouse.duckdb.1", settings.home / ".warehouse.duckdb.2.wal"
-    old.touch()
-    young.touch()
-    os.utime(old, (0, 0))
+def test_who_has_followed_the_link_can_still_open_what_it_showed(settings: Settings) -> None:
     night(settings, [A])
-    assert not old.exists()
-    assert young.exists()
+    followed = settings.warehouse_file.resolve()
+    os.utime(followed.parent, (0, 0))  # published long ago, replaced just now
+    night(settings, [B], "r2", now=later(1))
+    assert shown_generation(followed) == (1, str(settings.lake))
+    assert shown_generation(settings.warehouse_file) == (2, str(settings.lake))
+
+
+def test_a_file_that_was_shown_goes_an_hour_after_it_was_replaced(settings: Settings) -> None:
+    first = night(settings, [A])
+    replaced = settings.warehouse_file.resolve()
+    night(settings, [B], "r2", now=later(1))
+    os.utime(replaced.parent, (0, 0))
+    write_warehouse(open_lake(settings), first, settings.warehouse_file)
+    assert not replaced.parent.exists()
+    assert shown_generation(settings.warehouse_file) == (1, str(settings.lake))
+
+
+def test_the_same_process_sees_the_new_night_when_it_opens_the_file_again(
+    settings: Settings,
+) -> None:
+    night(settings, [A])
+    with duckdb.connect(str(settings.warehouse_file), read_only=True) as before:
+        night(settings, [B], "r2", now=later(1))
+        with duckdb.connect(str(settings.warehouse_file), read_only=True) as after:
+            assert after.sql("SELECT count(*) FROM images").fetchall() == [(2,)]
+        assert before.sql("SELECT count(*) FROM images").fetchall() == [(1,)]
+
+
+def test_the_database_is_named_warehouse(published: Settings) -> None:
+    with duckdb.connect(str(published.warehouse_file), read_only=True) as connection:
+        assert connection.sql("SELECT count(*) FROM warehouse.images").fetchall() == [(2,)]
+
+
+def test_what_a_killed_writer_left_is_swept(settings: Settings) -> None:
+    files = settings.home / ".warehouse"
+    old_file, old_link = files / "1" / "warehouse.duckdb", settings.home / ".warehouse.duckdb.1"
+    young_file, young_link = files / "2" / "warehouse.duckdb", settings.home / ".warehouse.duckdb.2"
+    for file, link in ((old_file, old_link), (young_file, young_link)):
+        file.parent.mkdir(parents=True)
+        file.touch()
+        link.symlink_to(file)
+    os.utime(old_file.parent, (0, 0))
+    os.utime(old_link, (0, 0), follow_symlinks=False)
+    night(settings, [A])
+    assert not old_file.parent.exists()
+    assert not old_link.is_symlink()
+    assert young_file.exists()
+    assert young_link.is_symlink()
 
 
 def test_a_lost_or_stale_or_moved_file_is_written_again(settings: Settings) -> None:
@@ -129,7 +170,8 @@ def test_a_lost_or_stale_or_moved_file_is_written_again(settings: Settings) -> N
     assert not finish_publish(settings)
     settings.warehouse_file.unlink()
     assert finish_publish(settings)
-    settings.warehouse_file.write_bytes(b"not a database")
+    settings.warehouse_file.unlink()
+    settings.warehouse_file.write_bytes(b"not a database, and not a link")
     assert finish_publish(settings)
     night(settings, [B], "r2", now=later(1))
     write_warehouse(open_lake(settings), first, settings.warehouse_file)
