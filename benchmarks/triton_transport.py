@@ -133,7 +133,7 @@ class HttpClient:
     def __enter__(self) -> HttpClient:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_why: object) -> None:
         self._client.close()
 
 

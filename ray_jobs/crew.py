@@ -77,7 +77,7 @@ class Crew:
             self._hire()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_why: object) -> None:
         # Ray ends actors as hard as a crash does; asked first, they clean up.
         idle = [hired for hired in self._workers if hired.prepared and not hired.shards]
         for asked in (

@@ -9,34 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from fake_models import write_fake_models
 from mutants import Mutant, mutant, write_corpus
+from planned_night import plan_all, recognise, rows_of
 
 from platemill.archive.decode import decode_image
 from platemill.archive.exif import exif_time
-from platemill.archive.inventory import take_inventory
 from platemill.errors import ImageRejected
-from platemill.lake import open_lake
 from platemill.launch.cluster import PrivateCluster
-from platemill.launch.jobs import recognition_entrypoint, run_job
 from platemill.launch.records import JobProgress
-from platemill.recognize.plan import Plan, make_plan
-from platemill.schema import INVENTORY
+from platemill.recognize.plan import Plan
 from platemill.settings import Settings, load_settings
 
 PROJECT = Path(__file__).parents[2]
-RUN = "20260501T000000-abcdef"
 
 MAX_PIXELS = 4_000_000
 MOST_BYTES = 600 << 20
@@ -78,34 +70,9 @@ def prepared(home: Path, images: int) -> tuple[Settings, Plan, dict[str, Mutant]
         max_image_pixels=MAX_PIXELS,
         workers=1,
     )
-    inventory = take_inventory(
-        [home / "archive"],
-        settings.layout,
-        INVENTORY.arrow.empty_table(),
-        max_image_bytes=settings.max_image_bytes,
-    )
-    assert inventory.table.num_rows == images
-    fields = ("uri", "image_id", "camera_id", "captured_at")
-    schema = pa.schema([inventory.table.schema.field(name) for name in fields])
-    done = schema.append(pa.field("reason", pa.string())).empty_table()
-    plan = make_plan(inventory.table, done, "p1", settings.shard_images)
-    folder = settings.runs / RUN
-    folder.mkdir(parents=True)
-    plan.save(folder)
+    plan = plan_all(settings, home / "archive")
+    assert plan.total == images
     return settings, plan, corpus
-
-
-def rows_of(settings: Settings, plan: Plan) -> list[dict[str, Any]]:
-    lake = open_lake(settings)
-    rows: list[dict[str, Any]] = []
-    for shard in plan.shards:
-        record = lake.shard(shard.key)
-        assert record is not None
-        found = pq.read_table(lake.storage.locate(record.images_path)).to_pylist()
-        plates = pq.read_table(lake.storage.locate(record.recognitions_path)).num_rows
-        assert plates == record.plates == sum(row["plates"] for row in found)
-        rows += found
-    return rows
 
 
 @pytest.mark.ray
@@ -122,20 +89,10 @@ def test_no_damaged_image_is_lost_and_nothing_dies(
 ) -> None:
     settings, plan, corpus = prepared(tmp_path, images)
     watch = Watch(cluster)
-    log = settings.runs / RUN / "recognize.log"
-    run_job(
-        cluster.jobs_address,
-        {**settings.environment(), "PYTHONPATH": str(PROJECT), **cluster.environment},
-        recognition_entrypoint(settings.home, RUN, sys.executable),
-        f"fuzz-{images}",
-        log_path=log,
-        on_progress=watch.look,
-        poll_seconds=0.2,
-    )
-    said = log.read_text()
+    said = recognise(cluster, settings, watch.look)
     assert "died" not in said
     assert "does not answer" not in said
-    rows = rows_of(settings, plan)
+    rows, _ = rows_of(settings, plan)
     assert len(rows) == images
     by_name = {row["uri"].split("/archive/", 1)[1]: row for row in rows}
     assert by_name.keys() == corpus.keys()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from deadly_models import (
     ENDS_THE_MODEL,
@@ -22,20 +19,17 @@ from deadly_models import (
     write_deadly_project,
 )
 from fake_models import plates_in
+from planned_night import RUN, plan_all, recognise, rows_of
 
-from platemill.archive.inventory import take_inventory
 from platemill.errors import ServerUnavailable
 from platemill.lake import open_lake
 from platemill.launch.cluster import PrivateCluster
-from platemill.launch.jobs import recognition_entrypoint, run_job
-from platemill.recognize.plan import Plan, make_plan
-from platemill.schema import INVENTORY
+from platemill.recognize.plan import Plan
 from platemill.settings import Settings, load_settings
 
 pytestmark = [pytest.mark.triton, pytest.mark.ray, pytest.mark.timeout(600)]
 
 PROJECT = Path(__file__).parents[2]
-RUN = "20260501T000000-abcdef"
 DAYS, PER_DAY = 2, 30
 
 
@@ -64,50 +58,15 @@ def write_archive(folder: Path, deadly: dict[int, int]) -> None:
 def prepared(home: Path, deadly: dict[int, int], **given: Any) -> tuple[Settings, Plan]:
     write_archive(home / "archive", deadly)
     settings = load_settings(home=home / "home", shard_images=16, **{"project": PROJECT, **given})
-    inventory = take_inventory(
-        [home / "archive"],
-        settings.layout,
-        INVENTORY.arrow.empty_table(),
-        max_image_bytes=settings.max_image_bytes,
-    )
-    fields = ("uri", "image_id", "camera_id", "captured_at")
-    schema = pa.schema([inventory.table.schema.field(name) for name in fields])
-    done = schema.append(pa.field("reason", pa.string())).empty_table()
-    plan = make_plan(inventory.table, done, "p1", settings.shard_images)
-    folder = settings.runs / RUN
-    folder.mkdir(parents=True, exist_ok=True)
-    plan.save(folder)
-    return settings, plan
+    return settings, plan_all(settings, home / "archive")
 
 
-def recognise(cluster: PrivateCluster, settings: Settings) -> str:
-    log = settings.runs / RUN / "recognize.log"
-    variables = {**settings.environment(), "PYTHONPATH": str(settings.project)}
-    try:
-        run_job(
-            cluster.jobs_address,
-            {**variables, **cluster.environment},
-            recognition_entrypoint(settings.home, RUN, sys.executable),
-            f"poison-{settings.home.parent.name}",
-            log_path=log,
-            poll_seconds=0.2,
-        )
-    finally:
-        print(log.read_text() if log.exists() else "no log")
-    return log.read_text()
-
-
-def rows_of(settings: Settings, plan: Plan) -> dict[int, dict[str, Any]]:
+def rows_by_number(settings: Settings, plan: Plan) -> dict[int, dict[str, Any]]:
     """The rows of ``images`` with their plates, by the photo's number."""
-    lake = open_lake(settings)
-    rows: dict[int, dict[str, Any]] = {}
-    for shard in plan.shards:
-        record = lake.shard(shard.key)
-        assert record is not None
-        for row in pq.read_table(lake.storage.locate(record.images_path)).to_pylist():
-            rows[int(Path(row["uri"]).stem)] = {**row, "texts": []}
-        for row in pq.read_table(lake.storage.locate(record.recognitions_path)).to_pylist():
-            rows[int(Path(row["uri"]).stem)]["texts"].append(row["plate"])
+    images, recognitions = rows_of(settings, plan)
+    rows = {int(Path(row["uri"]).stem): {**row, "texts": []} for row in images}
+    for row in recognitions:
+        rows[int(Path(row["uri"]).stem)]["texts"].append(row["plate"])
     return rows
 
 
@@ -130,7 +89,7 @@ def test_exactly_the_images_that_kill_are_quarantined(
         triton_answer_seconds=5,
     )
     log = recognise(cluster, settings)
-    rows = rows_of(settings, plan)
+    rows = rows_by_number(settings, plan)
     assert sorted(rows) == list(range(DAYS * PER_DAY))
     for number, row in rows.items():
         if number in deadly:
@@ -185,7 +144,7 @@ def test_an_image_that_never_lets_its_worker_go_is_poison(
         stall_seconds=10,
     )
     recognise(cluster, settings)
-    rows = rows_of(settings, plan)
+    rows = rows_by_number(settings, plan)
     found = {number: row for number, row in rows.items() if row["reason"] is not None}
     assert list(found) == [9]
     assert (found[9]["reason"], found[9]["stage"]) == ("poison", "decode")

@@ -5,7 +5,6 @@ workers and the lake are the real ones.
 """
 
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,26 +13,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from planned_night import plan_all, recognise, rows_of
 from small_server import SmallServer, plates_of
 
-from platemill.archive.inventory import take_inventory
 from platemill.errors import ServerUnavailable, ShardsIncomplete
 from platemill.lake import open_lake
 from platemill.launch.cluster import PrivateCluster
-from platemill.launch.jobs import recognition_entrypoint, run_job
 from platemill.launch.records import JobProgress
-from platemill.recognize.plan import Plan, make_plan
-from platemill.schema import INVENTORY
+from platemill.recognize.plan import Plan
 from platemill.settings import Settings, load_settings
 
 pytestmark = pytest.mark.ray
 
 PROJECT = Path(__file__).parents[2]
 DAYS, PER_DAY, BROKEN = 2, 40, 3
-RUN = "20260501T000000-abcdef"
 
 
 @pytest.fixture(scope="module")
@@ -54,55 +48,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepared(home: Path, archive: Path, **given: object) -> tuple[Settings, Plan]:
     settings = load_settings(home=home, project=PROJECT, shard_images=16, **given)
-    inventory = take_inventory(
-        [archive],
-        settings.layout,
-        INVENTORY.arrow.empty_table(),
-        max_image_bytes=settings.max_image_bytes,
-    )
-    fields = ("uri", "image_id", "camera_id", "captured_at")
-    schema = pa.schema([inventory.table.schema.field(name) for name in fields])
-    done = schema.append(pa.field("reason", pa.string())).empty_table()
-    plan = make_plan(inventory.table, done, "0123456789ab", settings.shard_images)
-    folder = settings.runs / RUN
-    folder.mkdir(parents=True, exist_ok=True)
-    plan.save(folder)
-    return settings, plan
-
-
-def recognise(cluster: PrivateCluster, settings: Settings, on_progress: object = None) -> str:
-    """Run the job; returns its log."""
-    log = settings.runs / RUN / "recognize.log"
-    variables = {**settings.environment(), "PYTHONPATH": str(PROJECT)}
-    try:
-        run_job(
-            cluster.jobs_address,
-            {**variables, **cluster.environment},
-            recognition_entrypoint(settings.home, RUN, sys.executable),
-            f"recognise-{settings.home.name}",
-            log_path=log,
-            on_progress=on_progress,  # type: ignore[arg-type]
-            poll_seconds=0.1,
-        )
-    finally:
-        print(log.read_text() if log.exists() else "no log")
-    return log.read_text()
-
-
-def rows_of(
-    settings: Settings, plan: Plan
-) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """The rows of ``images`` and ``recognitions`` by the shards' records."""
-    lake = open_lake(settings)
-    images, recognitions = [], []
-    for shard in plan.shards:
-        record = lake.shard(shard.key)
-        assert record is not None
-        found = pq.read_table(lake.storage.locate(record.images_path)).to_pylist()
-        assert len(found) == shard.images == record.images
-        images += found
-        recognitions += pq.read_table(lake.storage.locate(record.recognitions_path)).to_pylist()
-    return images, recognitions
+    return settings, plan_all(settings, archive)
 
 
 def check_rows(settings: Settings, plan: Plan) -> None:

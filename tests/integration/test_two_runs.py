@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,35 @@ def start(settings: Settings, archive: Path) -> Iterator[Start]:
             return run
 
         yield started
+
+
+@dataclass
+class Sleeper:
+    """A run that sleeps between its last look at its leases and its commit."""
+
+    run: Run
+    paused: Path
+
+    def wake(self) -> None:
+        self.paused.unlink()
+        self.run.process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def sleeper(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sleeper:
+    folder = tmp_path / "failpoints"
+    folder.mkdir()
+    (folder / "publish.commit.before.json").write_text(json.dumps({"action": "pause"}))
+    with monkeypatch.context() as patched:
+        patched.setenv("PLATEMILL_FAILPOINTS", str(folder))
+        run = start("zombie", "--seconds", "1")
+    run.until("drafted")
+    paused = folder / "publish.commit.before.paused"
+    while not paused.exists():
+        assert run.process.poll() is None
+    # It has just asked for its leases. Now it is gone for long.
+    run.process.send_signal(signal.SIGSTOP)
+    return Sleeper(run, paused)
 
 
 def every_photo_once(settings: Settings) -> bool:
@@ -180,26 +210,13 @@ def test_a_stopped_run_loses_its_leases_and_records_and_commits_nothing(
 
 
 def test_a_run_that_is_stopped_between_its_last_look_and_its_commit_is_refused(
-    settings: Settings, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, start: Start, sleeper: Sleeper
 ) -> None:
-    folder = tmp_path / "failpoints"
-    folder.mkdir()
-    order = folder / "publish.commit.before.json"
-    order.write_text(json.dumps({"action": "pause"}))
-    with monkeypatch.context() as patched:
-        patched.setenv("PLATEMILL_FAILPOINTS", str(folder))
-        zombie = start("zombie", "--seconds", "1")
-    zombie.until("drafted")
-    paused = folder / "publish.commit.before.paused"
-    while not paused.exists():
-        assert zombie.process.poll() is None
-    # It has just asked for its leases. Now it is gone for long.
-    zombie.process.send_signal(signal.SIGSTOP)
+    zombie = sleeper.run
     second = start("second", "--seconds", "1")
     assert second.end() == 0
     assert any("takes publish over from run zombie" in line for line in second.log)
-    paused.unlink()
-    zombie.process.send_signal(signal.SIGCONT)
+    sleeper.wake()
     assert zombie.end() == 4
     assert zombie.said[-1][1] == "LeaseLost"
     current = open_lake(settings).current()
@@ -209,24 +226,13 @@ def test_a_run_that_is_stopped_between_its_last_look_and_its_commit_is_refused(
 
 
 def test_a_zombie_commits_where_nobody_else_has_and_the_successor_goes_on_from_there(
-    settings: Settings, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, start: Start, sleeper: Sleeper
 ) -> None:
     """The window between the last look and the commit: it is as if it had come a little earlier."""
-    folder = tmp_path / "failpoints"
-    folder.mkdir()
-    (folder / "publish.commit.before.json").write_text(json.dumps({"action": "pause"}))
-    with monkeypatch.context() as patched:
-        patched.setenv("PLATEMILL_FAILPOINTS", str(folder))
-        zombie = start("zombie", "--seconds", "1")
-    zombie.until("drafted")
-    paused = folder / "publish.commit.before.paused"
-    while not paused.exists():
-        assert zombie.process.poll() is None
-    zombie.process.send_signal(signal.SIGSTOP)
+    zombie = sleeper.run
     second = start("second", "--seconds", "1", "--stop-at", "drafted")
     second.until("drafted")
-    paused.unlink()
-    zombie.process.send_signal(signal.SIGCONT)
+    sleeper.wake()
     assert zombie.end() == 0
     assert zombie.count("published") == 1
     second.go_on()

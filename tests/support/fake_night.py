@@ -12,22 +12,21 @@ import argparse
 import datetime as dt
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from small_lake import settings_for
-from small_nights import model
+from small_recogniser import recognise_shards
 
-from platemill.archive.decode import decode_image
-from platemill.archive.reader import ArchiveReader
 from platemill.errors import GenerationConflict, PlatemillError
 from platemill.features.online import StagedOnline
 from platemill.lake import open_lake
 from platemill.lake.lease import Tokens, day_lease
 from platemill.launch import stages
 from platemill.launch.stages import Night
-from platemill.recognize.plan import Plan
-from platemill.recognize.recogniser import recognise
+from platemill.recognize.plan import Plan, Shard
+from platemill.recognize.results import ImageResult
 from platemill.recognize.shards import write_shard
 from platemill.settings import Settings
 
@@ -46,24 +45,14 @@ def recognise_here(settings: Settings, run_id: str, _progress: Any) -> None:
     lake = open_lake(settings)
     folder = settings.runs / run_id
     plan, tokens = Plan.load(folder), Tokens.load(folder)
-    with ArchiveReader() as reader:
-        for shard in plan.shards:
-            if lake.shard(shard.key) is not None:
-                continue
-            results = recognise(
-                plan.images(shard.key),
-                reader.read,
-                lambda data: decode_image(data, 10**6),
-                model,
-                in_flight=3,
-                run_id=run_id,
-                pipeline_version=plan.pipeline_version,
-                now=lambda: dt.datetime.now(dt.UTC),
-            )
-            say("shard", shard.key)
-            lease = [day_lease(shard.day)]
-            write_shard(lake, shard.key, results, lambda: tokens.check(lake.storage, lease))  # noqa: B023
-            say("recorded", shard.key)
+
+    def write(shard: Shard, results: Iterator[ImageResult]) -> None:
+        say("shard", shard.key)
+        lease = [day_lease(shard.day)]
+        write_shard(lake, shard.key, results, lambda: tokens.check(lake.storage, lease))
+        say("recorded", shard.key)
+
+    recognise_shards(lake, plan, run_id, write, now=lambda: dt.datetime.now(dt.UTC))
 
 
 def run(settings: Settings, archive: Path, run_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from photo_files import TAKEN
+from small_recogniser import decode, recognise_shards
 
-from platemill.archive.decode import decode_image
 from platemill.archive.inventory import Inventory, take_inventory
-from platemill.archive.reader import ArchiveReader
 from platemill.lake import open_lake
 from platemill.lake.inventory import (
     SavedInventory,
@@ -24,8 +23,8 @@ from platemill.lake.inventory import (
     save_inventory,
 )
 from platemill.recognize.night_plan import plan_night
-from platemill.recognize.plan import Plan
-from platemill.recognize.recogniser import recognise
+from platemill.recognize.plan import Plan, Shard
+from platemill.recognize.results import ImageResult
 from platemill.recognize.shards import write_shard
 from platemill.settings import Settings
 from platemill.warehouse.checks import run_checks
@@ -43,23 +42,6 @@ class Killed(Exception):
 
 
 @dataclass
-class Reading:
-    boxes: np.ndarray
-    texts: list[str]
-    raw_texts: list[str]
-    confidences: np.ndarray
-    detection_scores: np.ndarray
-
-
-def model(image: np.ndarray) -> Reading:
-    """As many plates as the first pixel says, 0 to 2."""
-    count = int(image[0, 0, 0]) % 3
-    shares = np.full(count, 0.5, np.float32)
-    texts = [f"A00{n}AA77" for n in range(count)]
-    return Reading(np.ones((count, 4), np.float32), texts, texts, shares, shares)
-
-
-@dataclass
 class Nights:
     """Runs night after night over one home, as the flow's stages do."""
 
@@ -68,7 +50,7 @@ class Nights:
     count: int = 0
     shard_images: int = 8
     pipeline: str = "p1"
-    decode: Callable[[bytes], np.ndarray] = lambda data: decode_image(data, 10**6)
+    decode: Callable[[bytes], np.ndarray] = decode
     facts_only: bool = False
 
     def run(
@@ -156,21 +138,11 @@ class Nights:
     def recognise(self, plan: Plan, run_id: str) -> None:
         """Recognise and record the shards that have no record."""
         lake = open_lake(self.settings)
-        with ArchiveReader() as reader:
-            for shard in plan.shards:
-                if lake.shard(shard.key) is not None:
-                    continue
-                results = recognise(
-                    plan.images(shard.key),
-                    reader.read,
-                    self.decode,
-                    model,
-                    in_flight=3,
-                    run_id=run_id,
-                    pipeline_version=plan.pipeline_version,
-                    now=lambda: SEEN,
-                )
-                write_shard(lake, shard.key, results)
+
+        def write(shard: Shard, results: Iterator[ImageResult]) -> None:
+            write_shard(lake, shard.key, results)
+
+        recognise_shards(lake, plan, run_id, write, now=lambda: SEEN, decode=self.decode)
 
     def images_named(self, name: str) -> list[dict[str, Any]]:
         """The rows of ``images`` of files of that name."""

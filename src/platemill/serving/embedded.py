@@ -13,7 +13,6 @@ import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from platemill.documents import write_json
@@ -210,12 +209,7 @@ class EmbeddedTriton:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_why: object) -> None:
         self.stop()
 
     def _launch(self, environment: TritonEnvironment, directory: Path) -> RunningServer:

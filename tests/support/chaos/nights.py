@@ -19,28 +19,26 @@ import logging
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 import traceback
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+from chaos.talk import Child
 
 if TYPE_CHECKING:
     from platemill.settings import Settings
 
 __all__ = ["NightServer"]
 
-_SUPPORT = Path(__file__).parents[1]
-_PROJECT = Path(__file__).parents[3]
 # How long the flow asks a Jobs API that does not answer; a minute in a real night.
 _LOST_SECONDS = 3.0
 
 
-class NightServer:
+class NightServer(Child):
     """Starts nights. Use it in a ``with``.
 
     Args:
@@ -49,53 +47,21 @@ class NightServer:
     """
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        self._environment = dict(environment)
-        self._log = log
-        self._process: subprocess.Popen[str] | None = None
+        super().__init__("chaos.nights", environment=environment, log=log)
 
     def __enter__(self) -> Self:
-        path = os.pathsep.join([str(_PROJECT), str(_SUPPORT)])
-        with self._log.open("a") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "chaos.nights"],
-                cwd=_PROJECT,
-                env={**os.environ, **self._environment, "PYTHONPATH": path},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self._ask({"hello": True}) == {"hello": True}
+        super().__enter__()
+        assert self.ask({"hello": True}) == {"hello": True}
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._process is not None
-        # It ends with its input.
-        self._process.__exit__(None, None, None)
 
     def start(self, **order: Any) -> int:
         """Start a night; returns its process id. See ``_obey`` for what an order holds."""
-        return int(self._ask({"start": order})["pid"])
+        return int(self.ask({"start": order})["pid"])
 
     def wait(self, pid: int, seconds: float) -> int | None:
         """Wait for a night's end; its exit code, negative after a signal; None: it goes on."""
-        code: int | None = self._ask({"wait": pid, "seconds": seconds})["code"]
+        code: int | None = self.ask({"wait": pid, "seconds": seconds})["code"]
         return code
-
-    def _ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(order) + "\n")
-        process.stdin.flush()
-        answer: dict[str, Any] = json.loads(process.stdout.readline())
-        return answer
 
 
 def _obey(order: Mapping[str, Any]) -> int:

@@ -7,19 +7,18 @@ and counts at the end what it still sees. Both take ``{"start": path}`` and ``{"
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import duckdb
 
+from chaos.talk import Child
+
 __all__ = ["Reader", "Seen", "state_of"]
 
-_SUPPORT = Path(__file__).parents[1]
 _PAUSE_SECONDS = 0.05
 
 
@@ -32,49 +31,19 @@ class Seen:
     errors: list[str]
 
 
-class Reader:
+class Reader(Child):
     """A reader's process, ``loop`` or ``keep``. Use it in a ``with``."""
 
     def __init__(self, kind: str) -> None:
-        self._kind = kind
-        self._process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "chaos.reader", self._kind],
-            cwd=_SUPPORT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._process is not None
-        # It ends with its input.
-        self._process.__exit__(None, None, None)
+        super().__init__("chaos.reader", kind)
 
     def start(self, warehouse: Path) -> None:
         """Begin to read; there need not be a file yet."""
-        self._ask({"start": str(warehouse)})
+        self.ask({"start": str(warehouse)})
 
     def stop(self) -> Seen:
         """End reading; what was seen."""
-        return Seen(**self._ask({"stop": True}))
-
-    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
+        return Seen(**self.ask({"stop": True}))
 
 
 def state_of(connection: duckdb.DuckDBPyConnection) -> list[Any]:

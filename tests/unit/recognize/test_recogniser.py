@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from photo_files import encoded, inventory_of, png_bomb, put, tar_bytes, with_exif
+from small_recogniser import Reading
 
 from platemill.archive.decode import decode_image
 from platemill.archive.reader import ArchiveReader
@@ -22,15 +23,6 @@ from platemill.recognize.results import ImageResult, Plate
 from platemill.schema import IMAGES, RECOGNITIONS, ImageStatus, Stage
 
 NOW = datetime(2026, 3, 2, 3, tzinfo=UTC)
-
-
-@dataclass
-class Reading:
-    boxes: np.ndarray
-    texts: list[str]
-    raw_texts: list[str]
-    confidences: np.ndarray
-    detection_scores: np.ndarray
 
 
 def reading(count: int = 1, **changes: object) -> Reading:
@@ -94,6 +86,7 @@ def run(
     read: object = read_number,
     decode: object = decode_number,
     in_flight: int = 4,
+    **given: object,
 ) -> Iterator[ImageResult]:
     return recognise(
         images,
@@ -104,6 +97,7 @@ def run(
         run_id="r1",
         pipeline_version="p1",
         now=lambda: NOW,
+        **given,  # type: ignore[arg-type]
     )
 
 
@@ -285,19 +279,8 @@ def test_poison_is_not_touched_and_says_where_it_killed() -> None:
         return read_number(uri, offset, byte_size)
 
     verdict = Verdict(Stage.INFER, "Triton died twice", 2)
-    results = list(
-        recognise(
-            map(image_of, range(3)),
-            read,
-            decode_number,
-            Model(),
-            in_flight=2,
-            run_id="r1",
-            pipeline_version="p1",
-            now=lambda: NOW,
-            poison={"file:///1.jpg": verdict},
-        )
-    )
+    poison = {"file:///1.jpg": verdict}
+    results = list(run(map(image_of, range(3)), read=read, in_flight=2, poison=poison))
     assert [r.reason for r in results] == [None, "poison", None]
     row = results[1].image_row()
     assert (row["stage"], row["attempts"], row["detail"]) == ("infer", 2, "Triton died twice")
@@ -306,19 +289,12 @@ def test_poison_is_not_touched_and_says_where_it_killed() -> None:
 
 def test_the_way_of_an_image_is_told_stage_by_stage() -> None:
     told: list[tuple[str, Stage]] = []
-    list(
-        recognise(
-            [image_of(1), image_of(2, rejected_reason="zero_bytes")],
-            read_number,
-            decode_number,
-            Model(),
-            in_flight=1,
-            run_id="r1",
-            pipeline_version="p1",
-            now=lambda: NOW,
-            enter=lambda image, stage: told.append((image.uri, stage)),
-        )
-    )
+
+    def enter(image: PlannedImage, stage: Stage) -> None:
+        told.append((image.uri, stage))
+
+    images = [image_of(1), image_of(2, rejected_reason="zero_bytes")]
+    list(run(images, in_flight=1, enter=enter))
     assert told == [("file:///1.jpg", stage) for stage in (Stage.READ, Stage.DECODE, Stage.INFER)]
 
 
