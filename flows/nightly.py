@@ -12,6 +12,7 @@ import datetime as dt
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -186,12 +187,18 @@ def _report(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _exit(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
 def main() -> int:
     """Run a prepared night; the exit code and ``error.json`` say how it ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run-id", required=True, help="a run prepared by `platemill run`")
     parser.add_argument("--parent", type=int, help="process to end with")
     arguments = parser.parse_args()
+    # Prefect ends a flow as the signal was going to, and its server only if the interpreter exits.
+    signal.signal(signal.SIGTERM, _exit)
     if arguments.parent is not None:
         # Whoever asked for the night may be killed; nothing of it shall go on unseen.
         end_with_parent(signal.SIGTERM, arguments.parent)
