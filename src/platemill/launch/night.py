@@ -154,7 +154,8 @@ def _failure(folder: Path, code: int) -> PlatemillError:
         return error_from_record(json.loads(path.read_text()))
     # A shell's way to say that a signal ended it: 128 and the signal's number.
     number = code - 128 if code > 128 else -code
-    how = f"by {signal.Signals(number).name}" if number > 0 else f"with exit code {code}"
+    names = {known.value: known.name for known in signal.Signals}
+    how = f"by {names[number]}" if number in names else f"with exit code {code}"
     return RetryableError(
         f"the night was ended {how}; what it left is in {folder}. Run again: what was recognised "
         "is kept"

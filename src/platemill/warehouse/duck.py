@@ -178,11 +178,13 @@ def write_warehouse(lake: Lake, generation: Generation | None, path: Path) -> No
             with target.open("rb") as file:
                 os.fsync(file.fileno())
             link.symlink_to(target.relative_to(path.parent))
-            link.replace(path)
     except BaseException:
         link.unlink(missing_ok=True)
         shutil.rmtree(target.parent, ignore_errors=True)
         raise
+    # Outside: an interruption right after it must not remove what is shown.
+    with clear_disk_errors(path):
+        link.replace(path)
 
 
 def _sweep(path: Path, files: Path) -> None:
