@@ -78,7 +78,8 @@ class Period(StrEnum):
 class Column:
     """A column: its Arrow type, whether it may be null, its unit and what it says.
 
-    ``feature`` marks a column that is served by the feature store.
+    ``feature`` marks a column that is served by the feature store, ``pii`` one whose values may
+    point at a person: nobody is shown an example of them unasked.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Column:
     unit: str = ""
     nullable: bool = False
     feature: bool = False
+    pii: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,9 @@ class Table:
 _PIPELINE = Column(
     "pipeline_version", TEXT, "hash of the weights, the configs and the pre- and post-processing"
 )
-_PLATE = Column("plate", TEXT, "the plate's text, Latin look-alikes of the Cyrillic letters")
+_PLATE = Column(
+    "plate", TEXT, "the plate's text, Latin look-alikes of the Cyrillic letters", pii=True
+)
 _CAMERA = Column("camera_id", TEXT, "the camera that took the image")
 _IMAGE_ID = Column(
     "image_id", TEXT, "BLAKE2b-128 of the image's bytes, hex; of its URI if they were never read"
@@ -144,7 +148,9 @@ _DELETED = Column(
     "UTC",
     nullable=True,
 )
-_URI = Column("uri", TEXT, "where the image lies: file:///…, tar://member::file:///…, zip://…")
+_URI = Column(
+    "uri", TEXT, "where the image lies: file:///…, tar://member::file:///…, zip://…", pii=True
+)
 _BYTE_SIZE = Column("byte_size", COUNT, "size of the encoded image", "bytes")
 _MODIFIED = Column("modified_at", TIMESTAMP, "the file's modification time", "UTC")
 _TIME_SOURCE = Column(
@@ -171,7 +177,7 @@ INVENTORY = Table(
             nullable=True,
         ),
         Column("rejected_reason", TEXT, "why it cannot be used, a short word", nullable=True),
-        Column("rejected_detail", TEXT, "why it cannot be used, for people", nullable=True),
+        Column("rejected_detail", TEXT, "why it cannot be used, for people", "", True, pii=True),
         _DELETED,
     ),
     key=("uri",),
@@ -192,7 +198,7 @@ IMAGES = Table(
         Column("height", pa.int32(), "height as it is shown", "pixels", nullable=True),
         Column("status", TEXT, "recognised, no_plate or quarantined"),
         Column("reason", TEXT, "why an image is quarantined, a short stable word", nullable=True),
-        Column("detail", TEXT, "why an image is quarantined, for people", nullable=True),
+        Column("detail", TEXT, "why an image is quarantined, for people", "", True, pii=True),
         Column(
             "stage",
             TEXT,
@@ -216,11 +222,11 @@ RECOGNITIONS = Table(
     "recognitions",
     "a row for every plate seen: atomic facts, nothing is aggregated here",
     (
-        Column("uri", TEXT, "the image's URI"),
+        Column("uri", TEXT, "the image's URI", pii=True),
         _IMAGE_ID,
         Column("plate_index", pa.int32(), "place of the plate in its image, from 0"),
-        Column("plate", TEXT, "the plate's text; empty if it is not a well-formed plate"),
-        Column("raw_text", TEXT, "what was read, before the format was applied"),
+        Column("plate", TEXT, "the plate's text; empty if it is not a well-formed plate", pii=True),
+        Column("raw_text", TEXT, "what was read, before the format was applied", pii=True),
         Column("confidence", SHARE, "confidence of the text", "0 to 1"),
         Column("detection_score", SHARE, "confidence of the box", "0 to 1"),
         Column("xmin", PIXELS, "left edge of the box", "pixels"),
@@ -235,6 +241,7 @@ RECOGNITIONS = Table(
     ),
     key=("uri", "plate_index", "pipeline_version"),
     partition="day",
+    tags={"pii": "plate"},
 )
 
 FACTS = (IMAGES, RECOGNITIONS)
@@ -368,8 +375,20 @@ IMAGE_RECOGNITIONS = Table(
         Column("status", TEXT, "recognised, no_plate or quarantined", feature=True),
         Column("reason", TEXT, "why it is quarantined, a short word", "", True, feature=True),
         Column("plates", COUNT, "plates seen", "count", feature=True),
-        Column("texts", _TEXTS, "the plates; empty text: not a well-formed plate", feature=True),
-        Column("raw_texts", _TEXTS, "what was read, before the format was applied", feature=True),
+        Column(
+            "texts",
+            _TEXTS,
+            "the plates; empty text: not a well-formed plate",
+            feature=True,
+            pii=True,
+        ),
+        Column(
+            "raw_texts",
+            _TEXTS,
+            "what was read, before the format was applied",
+            feature=True,
+            pii=True,
+        ),
         Column("confidences", _FLOATS, "confidences of the texts", "0 to 1", feature=True),
         Column("detection_scores", _FLOATS, "confidences of the boxes", "0 to 1", feature=True),
         Column("boxes", _FLOATS, "xmin, ymin, xmax, ymax of each plate", "pixels", feature=True),

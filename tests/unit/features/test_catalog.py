@@ -48,3 +48,14 @@ def test_the_cheap_modules_do_not_import_feast() -> None:
         "assert not {'feast', 'pandas', 'ibis'} & set(sys.modules), sorted(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_table_that_is_tagged_personal_says_which_columns_are() -> None:
+    for table in TABLES.values():
+        personal = [column.name for column in table.columns if column.pii]
+        if "pii" in table.tags:
+            assert personal, table.name
+    plates = [
+        t.name for t in TABLES.values() if any(c.name == "plate" and c.pii for c in t.columns)
+    ]
+    assert {name for name in TABLES if name.startswith("plate_")} <= set(plates)
