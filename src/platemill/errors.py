@@ -14,7 +14,8 @@
     │   │   └── ServerHangs     4  it took a request and gave no answer in the time it has
     │   └── ShardsIncomplete    4  a job ended before all of its shards were committed
     ├── ImageRejected           –  one image cannot be used; it becomes a quarantined row
-    └── InferenceFailed         –  a model failed on one image; it is tried again, then quarantined
+    ├── InferenceFailed         –  a model failed on one image; it is tried again, then quarantined
+    └── FeatureUnreadable       1  bytes in the online store that are no value of their feature
 
 A final error is never retried; a retryable one may be. All of them survive pickling, since Ray
 carries them between processes: an error's arguments are exactly its constructor's arguments.
@@ -29,6 +30,7 @@ __all__ = [
     "ArchiveError",
     "CheckFailed",
     "ConfigurationError",
+    "FeatureUnreadable",
     "GenerationConflict",
     "ImageRejected",
     "InferenceFailed",
@@ -118,6 +120,10 @@ class ImageRejected(PlatemillError):
 
 class InferenceFailed(PlatemillError):
     """A model failed on one image while its server is well."""
+
+
+class FeatureUnreadable(PlatemillError):
+    """The online store holds bytes that are no value of their feature's type."""
 
 
 def error_record(error: BaseException) -> dict[str, str]:
