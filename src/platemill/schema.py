@@ -9,35 +9,47 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 import pyarrow as pa
 
 __all__ = [
+    "CHECK_RESULTS",
+    "CONFIDENCE_BINS",
+    "DERIVED",
     "FACTS",
     "INVENTORY",
     "SCHEMA_VERSION",
+    "STORED",
     "TABLES",
     "TILES",
     "Column",
     "ImageStatus",
     "Period",
+    "Severity",
     "Stage",
     "Table",
     "TimeSource",
+    "TrailingWindow",
 ]
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 DATE = pa.date32()
 TEXT = pa.string()
 COUNT = pa.int64()
 PIXELS = pa.float32()
+COUNTS = pa.list_(pa.int64())
 SHARE = pa.float32()
 MEAN = pa.float64()
+SECONDS = pa.float64()
 SUM = pa.decimal128(38, 6)
 SUM_OF_SQUARES = pa.decimal128(38, 12)
+
+
+CONFIDENCE_BINS = 20
+"""Bins of a confidence histogram, each 0.05 wide, the last one closed."""
 
 
 class ImageStatus(StrEnum):
@@ -74,6 +86,21 @@ class Period(StrEnum):
     MONTH = "month"
 
 
+class Severity(StrEnum):
+    """What a check that found rows does to a night."""
+
+    BLOCK = "block"
+    WARN = "warn"
+
+
+class TrailingWindow(IntEnum):
+    """The lengths of trailing windows, in days; the last day is part of its window."""
+
+    WEEK = 7
+    FOUR_WEEKS = 28
+    QUARTER = 90
+
+
 @dataclass(frozen=True)
 class Column:
     """A column: its Arrow type, whether it may be null, its unit and what it says.
@@ -96,7 +123,9 @@ class Table:
     """A table of the lake. ``key`` is unique; ``partition`` is the column that divides its files.
 
     A tile has a ``period``; ``entity`` is the feature store's join key, where it has one, and
-    ``ttl`` says for how long after its ``event_timestamp`` a row still answers for its key.
+    ``ttl`` says for how long after its ``event_timestamp`` a row still answers for its key. A
+    table that is ``derived_from`` another has no files: it is that table's rows through the SQL of
+    its ``view.sql``.
     """
 
     name: str
@@ -107,6 +136,7 @@ class Table:
     period: Period | None = None
     entity: str | None = None
     ttl: timedelta | None = None
+    derived_from: str | None = None
     owner: str = "data-engineering"
     tags: dict[str, str] = field(default_factory=dict)
 
@@ -254,6 +284,14 @@ def _confidence() -> tuple[Column, ...]:
         Column("confidence_min", SHARE, "lowest confidence", "0 to 1", nullable=True),
         Column("confidence_max", SHARE, "highest confidence", "0 to 1", True, feature=True),
         Column("confidence_mean", MEAN, "mean confidence", "0 to 1", True, feature=True),
+        Column(
+            "confidence_variance",
+            MEAN,
+            "population variance of the confidences; 0 for a single one",
+            "",
+            True,
+            feature=True,
+        ),
     )
 
 
@@ -261,6 +299,37 @@ def _seen(what: str) -> tuple[Column, ...]:
     return (
         Column("first_seen", TIMESTAMP, f"first {what} of the period", "UTC", feature=True),
         Column("last_seen", TIMESTAMP, f"last {what} of the period", "UTC", feature=True),
+    )
+
+
+def _when(what: str) -> tuple[Column, ...]:
+    """How the sightings or images of a period lie in time."""
+    return (
+        Column("hours", COUNTS, f"{what} by UTC hour of day: 24 counts", "count", feature=True),
+        Column(f"weekday_{what}", COUNT, f"{what} from Monday to Friday, in UTC", "count"),
+        Column("weekday_share", MEAN, f"weekday_{what} / {what}", "0 to 1", feature=True),
+    )
+
+
+def _gaps(what: str) -> tuple[Column, ...]:
+    """Times between one sighting or image and the next; there is none after the only one."""
+    return (
+        Column(
+            "gap_max_seconds",
+            SECONDS,
+            f"longest time between a {what} and the next of the period; null if there is one only",
+            "seconds",
+            True,
+            feature=True,
+        ),
+        Column(
+            "gap_mean_seconds",
+            SECONDS,
+            f"mean time between a {what} and the next of the period; null if there is one only",
+            "seconds",
+            True,
+            feature=True,
+        ),
     )
 
 
@@ -298,7 +367,9 @@ def _plate_tile(period: Period) -> Table:
             Column("sightings", COUNT, "times the plate was seen", "count", feature=True),
             Column("cameras", COUNT, "distinct cameras that saw it", "count", feature=True),
             Column("days_seen", COUNT, "days on which it was seen", "days", feature=True),
+            *_when("sightings"),
             *_seen("sighting"),
+            *_gaps("sighting"),
             Column("first_camera", TEXT, "camera of the first sighting", feature=True),
             Column("last_camera", TEXT, "camera of the last sighting", feature=True),
             *_confidence(),
@@ -328,8 +399,26 @@ def _camera_tile(period: Period) -> Table:
             Column("plates", COUNT, "plates seen, well formed or not", "count", feature=True),
             Column("well_formed", COUNT, "plates with a well-formed text", "count", feature=True),
             Column("distinct_plates", COUNT, "distinct well-formed texts", "count", feature=True),
+            Column(
+                "well_formed_share",
+                MEAN,
+                "well_formed / plates; null if there are no plates",
+                "0 to 1",
+                True,
+                feature=True,
+            ),
+            *_when("images"),
             *_seen("image"),
+            *_gaps("image"),
             *_confidence(),
+            Column(
+                "confidence_histogram",
+                COUNTS,
+                f"plates by confidence: {CONFIDENCE_BINS} counts, a bin is {1 / CONFIDENCE_BINS:g} "
+                "wide",
+                "count",
+                feature=True,
+            ),
             *_known(),
         ),
         key=("camera_id", period.value, "pipeline_version"),
@@ -412,4 +501,96 @@ TILES = (
     IMAGE_RECOGNITIONS,
 )
 
-TABLES: dict[str, Table] = {table.name: table for table in (*FACTS, *TILES)}
+
+def _windows(name: str, arrow: pa.DataType, what: str, unit: str, *, null: bool) -> list[Column]:
+    said = {days: f"{what} in the last {days} days" for days in TrailingWindow}
+    return [
+        Column(f"{name}_{days}d", arrow, text, unit, null, feature=True)
+        for days, text in said.items()
+    ]
+
+
+_AS_OF = Column("as_of", DATE, "the last day of the windows, which is part of them")
+_TRAILING_KNOWN = (
+    Column("event_timestamp", TIMESTAMP, "midnight after as_of, when the windows end", "UTC"),
+    Column("created_timestamp", TIMESTAMP, "when this value became known", "UTC"),
+)
+_TRAILING_ROWS = (
+    "a row at each day on which a window gains or loses a day, so that the newest row up to any "
+    "day is that day's answer"
+)
+
+PLATE_TRAILING = Table(
+    "plate_trailing_v1",
+    f"sightings of a plate in the last 7, 28 and 90 days; {_TRAILING_ROWS}",
+    (
+        _PLATE,
+        _AS_OF,
+        _PIPELINE,
+        *_windows("sightings", COUNT, "times the plate was seen", "count", null=False),
+        *_windows("days_seen", COUNT, "days on which it was seen", "days", null=False),
+        *_windows("weekday_share", MEAN, "share seen from Monday to Friday", "0 to 1", null=True),
+        *_windows("confidence_mean", MEAN, "mean confidence", "0 to 1", null=True),
+        *_windows("last_seen", TIMESTAMP, "last sighting", "UTC", null=True),
+        *_TRAILING_KNOWN,
+    ),
+    key=("plate", "as_of", "pipeline_version"),
+    partition="as_of",
+    entity="plate",
+    ttl=timedelta(days=90),
+    derived_from="plate_day_v1",
+    tags={"grain": "trailing", "pii": "plate"},
+)
+
+CAMERA_TRAILING = Table(
+    "camera_trailing_v1",
+    f"what a camera delivered in the last 7, 28 and 90 days; {_TRAILING_ROWS}",
+    (
+        _CAMERA,
+        _AS_OF,
+        _PIPELINE,
+        *_windows("images", COUNT, "images taken", "count", null=False),
+        *_windows("quarantined", COUNT, "images that could not be used", "count", null=False),
+        *_windows("plates", COUNT, "plates seen, well formed or not", "count", null=False),
+        *_windows("days_seen", COUNT, "days with an image", "days", null=False),
+        *_windows("quarantined_share", MEAN, "quarantined / images", "0 to 1", null=True),
+        *_windows("well_formed_share", MEAN, "share of well-formed plates", "0 to 1", null=True),
+        *_windows("confidence_mean", MEAN, "mean confidence", "0 to 1", null=True),
+        *_TRAILING_KNOWN,
+    ),
+    key=("camera_id", "as_of", "pipeline_version"),
+    partition="as_of",
+    entity="camera_id",
+    ttl=timedelta(days=90),
+    derived_from="camera_day_v1",
+    tags={"grain": "trailing"},
+)
+
+# Views over tiles: no files, and nothing that an online store holds, since they change every day.
+DERIVED = (PLATE_TRAILING, CAMERA_TRAILING)
+
+CHECK_RESULTS = Table(
+    "check_results",
+    "what the checks of each published night found; a night that was stopped has its results in "
+    "runs/<run_id>/checks.parquet",
+    (
+        Column("run_id", TEXT, "the run that checked"),
+        Column("generation", COUNT, "the generation that was checked"),
+        Column("checked_at", TIMESTAMP, "the time of that generation", "UTC"),
+        Column("day", DATE, "the UTC day of checked_at"),
+        Column("table_name", TEXT, "the table that was checked"),
+        Column("check_name", TEXT, "the check, by its name in the table's checks.sql"),
+        Column("severity", TEXT, "block: a night with such rows is not published; or warn"),
+        Column("failed", COUNT, "rows, or groups of rows, that break the check", "count"),
+        Column("value", MEAN, "the worst that was measured; null: failed says it", "", True),
+        Column("detail", TEXT, "one of what broke the check, for people", "", True),
+    ),
+    key=("run_id", "generation", "table_name", "check_name"),
+    partition="day",
+    tags={"grain": "check"},
+)
+
+# What has files, in the order in which it is written.
+STORED = (*FACTS, *TILES, CHECK_RESULTS)
+
+TABLES: dict[str, Table] = {table.name: table for table in (*STORED, *DERIVED)}

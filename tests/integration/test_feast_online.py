@@ -63,12 +63,17 @@ def test_a_night_is_looked_up(settings: Settings) -> None:
         "sightings": 1,
         "cameras": 1,
         "days_seen": 1,
+        "hours": [0] * 10 + [1] + [0] * 13,
+        "weekday_share": 1.0,
+        "gap_max_seconds": None,
+        "gap_mean_seconds": None,
         "first_seen": at("2026-05-01 10:00:01"),
         "last_seen": at("2026-05-01 10:00:01"),
         "first_camera": "c1",
         "last_camera": "c1",
         "confidence_max": pytest.approx(0.9),
         "confidence_mean": pytest.approx(0.9),
+        "confidence_variance": 0.0,
     }
     assert not unknown["found"]
     assert unknown["event_timestamp"] is None

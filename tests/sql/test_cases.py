@@ -3,7 +3,7 @@
 ``input.yaml`` holds rows by table; a column that is left out gets a plain value of its type, and a
 fact's ``day`` is that of ``captured_at``. ``expect.yaml`` holds the rows that must come out, in the
 order of the table's key; a column that a row leaves out is not looked at, but over all cases of a
-table every column is.
+table every column is. A histogram may be written as its bins that are not 0: ``{8: 2, 23: 1}``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from platemill.schema import TABLES, TILES, Column
+from platemill.schema import CONFIDENCE_BINS, TABLES, TILES, Column
 
 HERE = Path(__file__).parent
 SQL = HERE.parents[1] / "warehouse" / "sql"
+BINS = {"hours": 24, "confidence_histogram": CONFIDENCE_BINS}
 CASES = sorted(path.parent for path in HERE.glob("*/*/expect.yaml"))
 
 
@@ -45,6 +46,8 @@ def plain(column: Column, row: dict[str, Any]) -> Any:
         return 0
     if pa.types.is_date(column.type):
         return date(2026, 1, 1)
+    if column.name in BINS:
+        return [0] * BINS[column.name]
     return {"pipeline_version": "p1"}.get(column.name, "x")
 
 
@@ -57,6 +60,8 @@ def typed(column: Column, value: Any) -> Any:
         return Decimal(str(value))
     if pa.types.is_float32(column.type):
         return pa.scalar(value, pa.float32()).as_py()
+    if column.name in BINS:
+        return [value.get(place, 0) for place in range(BINS[column.name])]
     if pa.types.is_list(column.type):
         return pa.scalar(value, column.type).as_py()
     return value

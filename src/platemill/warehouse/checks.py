@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from platemill.errors import CheckFailed
 from platemill.lake import Lake, open_lake
-from platemill.schema import IMAGES, TABLES, Period, Table
+from platemill.schema import FACTS, IMAGES, TILES, Period, Table
 from platemill.settings import Settings
 from platemill.warehouse.draft import Draft, period_end, period_start, periods_of
 from platemill.warehouse.duck import connect, create_view, mentioned
-from platemill.warehouse.tiles import read_sql
+from platemill.warehouse.sql_files import read_sql
 
 __all__ = ["CHECK_RESULTS", "run_checks"]
 
@@ -54,7 +54,7 @@ def run_checks(settings: Settings, draft: Draft, inventory: pa.Table) -> pa.Tabl
     ) as connection:
         connection.register("inventory", inventory.select(["uri", "day", "deleted_at"]))
         days = frozenset(inventory["day"].unique().to_pylist())
-        for table in TABLES.values():
+        for table in (*FACTS, *TILES):
             sql = read_sql(settings.sql, table.name, "checks.sql")
             _show_inside(connection, lake, draft, table, sql, days)
             found += _check(connection, settings, draft, table, sql)

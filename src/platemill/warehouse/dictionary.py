@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from platemill.schema import FACTS, SCHEMA_VERSION, TILES, Table
+from platemill.schema import CHECK_RESULTS, DERIVED, FACTS, SCHEMA_VERSION, TILES, Table
 from platemill.warehouse.duck import sql_type
 
 __all__ = ["dictionary", "main"]
@@ -21,13 +21,21 @@ comments (`SELECT * FROM duckdb_columns()`).
 - A *sighting* is one plate of one photo: camera, time, content and place on the photo. A photo that
   is archived under two names is two rows of the facts and one sighting of the tiles.
 - Tiles hold well-formed plates only; the camera tiles' `plates` counts the others too.
+- A trailing window is asked by the newest row up to a day: `as_of <= DATE '2026-05-31' ORDER BY
+  as_of DESC LIMIT 1`.
 - A tile's row speaks of one `pipeline_version`. Ask for one of them when you add rows up.
 """
 
 
 def dictionary() -> str:
     """The whole document, Markdown."""
-    parts = [_HEAD, *_section("Facts", FACTS), *_section("Tiles", TILES)]
+    parts = [
+        _HEAD,
+        *_section("Facts", FACTS),
+        *_section("Tiles", TILES),
+        *_section("Trailing windows", DERIVED),
+        *_section("Checks", [CHECK_RESULTS]),
+    ]
     return "\n".join(parts)
 
 
@@ -45,7 +53,10 @@ def _section(title: str, tables: Iterable[Table]) -> list[str]:
 
 
 def _table(table: Table) -> str:
-    facts = [f"Key `{', '.join(table.key)}`, a file a {table.partition}."]
+    stored = f"a file a {table.partition}"
+    if table.derived_from is not None:
+        stored = f"a view over `{table.derived_from}`"
+    facts = [f"Key `{', '.join(table.key)}`, {stored}."]
     if table.entity is not None:
         facts.append(f"Feature view of `{table.entity}`")
         if table.ttl is not None:

@@ -22,13 +22,15 @@ from platemill.errors import ConfigurationError
 from platemill.lake import FileEntry, Generation, Lake
 from platemill.lake.storage import clear_disk_errors, is_no_room, no_room
 from platemill.schema import TABLES, Table
+from platemill.warehouse.sql_files import derived_sql
 
 __all__ = [
     "connect",
     "create_view",
-    "describe_generation",
     "mentioned",
+    "rows_of",
     "same_place",
+    "show_generation",
     "shown_generation",
     "sql_type",
     "text_literal",
@@ -120,24 +122,56 @@ def create_view(
     files: Iterable[FileEntry],
     *,
     name: str | None = None,
-    database: str | None = None,
 ) -> None:
     """Show files as a table with the schema's columns; no files, an empty table."""
-    target = f'"{name or table.name}"' if database is None else f'{database}."{table.name}"'
+    rows = rows_of(lake, table, files)
+    connection.execute(f'CREATE OR REPLACE VIEW "{name or table.name}" AS {rows}')
+
+
+def rows_of(lake: Lake, table: Table, files: Iterable[FileEntry]) -> str:
+    """A SELECT of the rows of some files, in the schema's columns; of none, if there is no file."""
     paths = list(map(str, lake.storage.locate_all([entry.path for entry in files])))
     if paths:
         columns = ", ".join(f'"{column.name}"' for column in table.columns)
         listed = ", ".join(map(text_literal, paths))
-        source = f"SELECT {columns} FROM read_parquet([{listed}], hive_partitioning = false)"
-    else:
-        columns = ", ".join(
-            f'CAST(NULL AS {sql_type(column.type)}) AS "{column.name}"' for column in table.columns
-        )
-        source = f"SELECT {columns} WHERE false"
-    connection.execute(f"CREATE OR REPLACE VIEW {target} AS {source}")
+        return f"SELECT {columns} FROM read_parquet([{listed}], hive_partitioning = false)"
+    columns = ", ".join(
+        f'CAST(NULL AS {sql_type(column.type)}) AS "{column.name}"' for column in table.columns
+    )
+    return f"SELECT {columns} WHERE false"
 
 
-def write_warehouse(lake: Lake, generation: Generation | None, path: Path) -> None:
+def show_generation(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    generation: Generation | None,
+    sql: Path,
+    *,
+    database: str = "memory",
+) -> None:
+    """Show every table of a generation, the derived ones too, and the table ``generation``.
+
+    Args:
+        connection: a database of our own.
+        lake: whose files.
+        generation: what to show; None shows every table empty.
+        sql: the folder of the SQL files.
+        database: where to, by its name in the connection.
+
+    Raises:
+        ConfigurationError: an SQL file cannot be read.
+    """
+    for table in TABLES.values():
+        name = table.derived_from or table.name
+        files = [] if generation is None else generation.partitions(name).values()
+        rows = rows_of(lake, TABLES[name], files)
+        if table.derived_from is not None:
+            rows = derived_sql(sql, table, rows, current=True)
+        connection.execute(f'CREATE OR REPLACE VIEW {database}."{table.name}" AS {rows}')
+    _describe(connection, lake, generation, database)
+
+
+def write_warehouse(lake: Lake, generation: Generation | None, path: Path, sql: Path) -> None:
     """Write the file that shows a generation to any DuckDB, and put it in place at once.
 
     What is put in place is a link. DuckDB opens a file three times before it has read it and
@@ -152,6 +186,7 @@ def write_warehouse(lake: Lake, generation: Generation | None, path: Path) -> No
         lake: the lake whose files are shown.
         generation: what to show; None shows every table empty.
         path: the link to write, ``warehouse.duckdb``.
+        sql: the folder of the SQL files.
     """
     files = path.parent / _SHOWN
     _sweep(path, files)
@@ -167,11 +202,9 @@ def write_warehouse(lake: Lake, generation: Generation | None, path: Path) -> No
                 f"(STORAGE_VERSION '{STORAGE_VERSION}')"
             )
             connection.execute("BEGIN")
+            show_generation(connection, lake, generation, sql, database="warehouse")
             for table in TABLES.values():
-                entries = [] if generation is None else generation.partitions(table.name).values()
-                create_view(connection, lake, table, entries, database="warehouse")
                 _comment(connection, table)
-            describe_generation(connection, lake, generation, database="warehouse")
             connection.execute("COMMIT")
             connection.execute("DETACH warehouse")
         with clear_disk_errors(path):
@@ -230,12 +263,11 @@ def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     connection.execute(";".join(statements))
 
 
-def describe_generation(
+def _describe(
     connection: duckdb.DuckDBPyConnection,
     lake: Lake,
     generation: Generation | None,
-    *,
-    database: str = "memory",
+    database: str,
 ) -> None:
     """Make the table ``generation`` of one row: the night that the other tables show."""
     target = f"{database}.generation"

@@ -64,6 +64,6 @@ def finish_publish(settings: Settings) -> bool:
         if same_place(shown_generation(settings.warehouse_file), lake, number):
             return written
         failpoint("publish.warehouse.before")
-        write_warehouse(lake, generation, settings.warehouse_file)
+        write_warehouse(lake, generation, settings.warehouse_file, settings.sql)
         failpoint("publish.warehouse.after")
         written = True

@@ -7,9 +7,8 @@ import pyarrow as pa
 
 from platemill.errors import ConfigurationError
 from platemill.lake import open_lake
-from platemill.schema import TABLES
 from platemill.settings import Settings
-from platemill.warehouse.duck import connect, create_view, describe_generation, text_literal
+from platemill.warehouse.duck import connect, show_generation, text_literal
 from platemill.warehouse.publish import finish_publish
 
 __all__ = ["run_sql"]
@@ -32,10 +31,7 @@ def run_sql(settings: Settings, sql: str) -> pa.Table:
     with connect(
         lake, memory=settings.duckdb_memory, threads=settings.duckdb_threads
     ) as connection:
-        for table in TABLES.values():
-            files = [] if generation is None else generation.partitions(table.name).values()
-            create_view(connection, lake, table, files)
-        describe_generation(connection, lake, generation)
+        show_generation(connection, lake, generation, settings.sql)
         connection.execute(f"SET allowed_directories = [{text_literal(str(lake.root))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")

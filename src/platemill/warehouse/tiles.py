@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from platemill.errors import CheckFailed, ConfigurationError
+from platemill.errors import CheckFailed
 from platemill.failpoints import failpoint
 from platemill.lake import FileEntry, Lake, open_lake
 from platemill.lake.files import write_parquet
@@ -17,27 +16,12 @@ from platemill.schema import TILES, Period, Table
 from platemill.settings import Settings
 from platemill.warehouse.draft import Draft, period_end, periods_of
 from platemill.warehouse.duck import connect, create_view, mentioned
+from platemill.warehouse.sql_files import read_sql
 
-__all__ = ["build_tiles", "history_schema", "read_sql"]
+__all__ = ["build_tiles", "history_schema"]
 
 _BATCH_ROWS = 65_536
 _KNOWN = "created_timestamp"
-
-
-def read_sql(folder: Path, table: str, name: str) -> str:
-    """An SQL file of a table.
-
-    Raises:
-        ConfigurationError: the file cannot be read.
-    """
-    path = folder / table / name
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(
-            f"the SQL file {path} cannot be read ({error.strerror}); "
-            "is PLATEMILL_PROJECT the project's folder?"
-        ) from error
 
 
 def history_schema(table: Table) -> pa.Schema:

@@ -18,7 +18,7 @@ from platemill.settings import Settings
 from platemill.warehouse.duck import shown_generation, sql_type, write_warehouse
 from platemill.warehouse.publish import finish_publish
 from platemill.warehouse.query import run_sql
-from platemill.warehouse.tiles import read_sql
+from platemill.warehouse.sql_files import read_sql
 
 A = Photo("file:///c1/a.jpg", "c1", at("2026-05-01 10:00"), (("A001AA77", 0.9),))
 B = Photo("file:///c1/b.jpg", "c1", at("2026-05-04 11:00"), (("B002BB77", 0.8),))
@@ -127,7 +127,7 @@ def test_a_file_that_was_shown_goes_an_hour_after_it_was_replaced(settings: Sett
     replaced = settings.warehouse_file.resolve()
     night(settings, [B], "r2", now=later(1))
     os.utime(replaced.parent, (0, 0))
-    write_warehouse(open_lake(settings), first, settings.warehouse_file)
+    write_warehouse(open_lake(settings), first, settings.warehouse_file, settings.sql)
     assert not replaced.parent.exists()
     assert shown_generation(settings.warehouse_file) == (1, str(settings.lake))
 
@@ -174,7 +174,7 @@ def test_a_lost_or_stale_or_moved_file_is_written_again(settings: Settings) -> N
     settings.warehouse_file.write_bytes(b"not a database, and not a link")
     assert finish_publish(settings)
     night(settings, [B], "r2", now=later(1))
-    write_warehouse(open_lake(settings), first, settings.warehouse_file)
+    write_warehouse(open_lake(settings), first, settings.warehouse_file, settings.sql)
     assert finish_publish(settings)
     moved = settings.home.rename(settings.home.with_name("moved"))
     there = settings_for(moved)

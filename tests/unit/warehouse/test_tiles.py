@@ -13,10 +13,10 @@ from small_lake import NIGHT, Photo, at, draft_night, later, night, settings_for
 
 from platemill.errors import CheckFailed, ConfigurationError
 from platemill.lake import Generation, open_lake
-from platemill.schema import TABLES, TILES, Period
+from platemill.schema import DERIVED, TABLES, TILES, Period
 from platemill.settings import Settings
 from platemill.warehouse.draft import period_end, period_start
-from platemill.warehouse.tiles import read_sql
+from platemill.warehouse.sql_files import read_sql
 
 A = Photo("file:///c1/a.jpg", "c1", at("2026-05-01 10:00"), (("A001AA77", 0.9),))
 B = Photo("file:///c1/b.jpg", "c1", at("2026-05-01 11:00"), (("B002BB77", 0.8),))
@@ -154,9 +154,7 @@ def test_a_missing_sql_file_says_where_it_was_looked_for(tmp_path: Path) -> None
 
 def test_every_sql_folder_is_a_table_and_every_table_has_one(settings: Settings) -> None:
     assert {path.name for path in settings.sql.iterdir()} == set(TABLES)
-    for table in TILES:
-        assert {path.name for path in (settings.sql / table.name).iterdir()} == {
-            "query.sql",
-            "checks.sql",
-            "README.md",
-        }
+    for tables, name in ((TILES, "query.sql"), (DERIVED, "view.sql")):
+        for table in tables:
+            files = {path.name for path in (settings.sql / table.name).iterdir()}
+            assert files == {name, "checks.sql", "README.md"}
