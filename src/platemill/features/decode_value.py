@@ -117,12 +117,30 @@ def _time_decoder(kind: pa.DataType) -> _Decoder:
     def decode(data: bytes | None) -> datetime | None:
         if not data:
             return None
-        seconds = _signed(data, tag, kind)
+        seconds = _seconds(data, tag)
+        if seconds is None:
+            seconds = _signed(data, tag, kind)
         if not FIRST_SECOND <= seconds <= LAST_SECOND:
             refuse(data, kind, "a time outside the years 1 to 9999")
         return EPOCH + timedelta(0, seconds)
 
     return decode
+
+
+def _seconds(data: bytes, tag: int) -> int | None:
+    """The seconds of a time between 1978 and 3058, which are five bytes; otherwise None."""
+    if len(data) != 6 or data[0] != tag:
+        return None
+    joined = int.from_bytes(data, "little")
+    if joined & 0x8080_8080_8000 != 0x0080_8080_8000 or joined < 1 << 40:
+        return None
+    return (
+        joined >> 8 & 0x7F
+        | joined >> 9 & 0x3F80
+        | joined >> 10 & 0x1F_C000
+        | joined >> 11 & 0xFE0_0000
+        | joined >> 12 & 0x7_F000_0000
+    )
 
 
 def _float_decoder(kind: pa.DataType) -> _Decoder:
@@ -149,8 +167,11 @@ def _text_decoder(kind: pa.DataType) -> _Decoder:
     def decode(data: bytes | None) -> str | None:
         if not data:
             return None
-        start = _payload(data, tag, kind)
-        return _text(data, start, len(data), kind)
+        # Most texts are short: their length is a byte.
+        size = len(data) - 2
+        if 0 <= size < MORE and data[0] == tag[0] and data[1] == size:
+            return _text(data, 2, len(data), kind)
+        return _text(data, _payload(data, tag, kind), len(data), kind)
 
     return decode
 
@@ -172,7 +193,9 @@ def _list_decoder(kind: pa.DataType) -> _Decoder:
         if end != len(data) or start == end:
             refuse(data, kind, "the numbers are not in one block")
         if not floats:
-            return list(_integers(data, start, kind))
+            numbers = data[start:]
+            # Small counts are a byte each.
+            return list(numbers if numbers.isascii() else _integers(data, start, kind))
         count, rest = divmod(end - start, 4)
         if rest:
             refuse(data, kind, "a number is cut off")
