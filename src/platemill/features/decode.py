@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +17,6 @@ import pyarrow as pa
 
 from platemill.features.decode_value import (
     ELEMENT,
-    EPOCH,
     FIRST_SECOND,
     LAST_SECOND,
     LONGEST_VARINT,
@@ -26,6 +26,7 @@ from platemill.features.decode_value import (
     TIMESTAMP,
     decode_value,
     refuse,
+    value_decoder,
 )
 
 __all__ = ["decode_column", "decode_list", "decode_value"]
@@ -34,6 +35,8 @@ _Bytes = npt.NDArray[np.uint8]
 _Places = npt.NDArray[np.int64]
 
 _MICROSECONDS = 1_000_000
+# Fewer values are decoded faster one by one.
+_FEW = 32
 
 
 def decode_column(
@@ -61,21 +64,32 @@ def decode_column(
         sizes = _scattered(cells, cells.ends - starts)
         return _texts(cells, None, _bytes_of(cells, starts, cells.ends), sizes, cells.valid)
     numbers = _scattered(cells, _numbers(cells))
+    if kind == TIMESTAMP:
+        numbers = numbers * _MICROSECONDS
     return pa.array(numbers, mask=None if cells.valid.all() else ~cells.valid).cast(kind)
 
 
 def decode_list(values: Sequence[bytes | None], kind: pa.DataType) -> list[Any]:
-    """Decode a feature's values of many keys to Python's, faster than one by one.
+    """Decode a feature's values of keys to Python's, many or few.
 
     Otherwise like ``decode_column``; times come as aware UTC datetimes.
     """
-    if pa.types.is_list(kind) or pa.types.is_string(kind):
-        decoded: list[Any] = decode_column(values, kind).to_pylist()
-        return decoded
+    if len(values) < _FEW:
+        decode = value_decoder(kind)
+        return [decode(value) for value in values]
+    if pa.types.is_string(kind):
+        texts: list[Any] = decode_column(values, kind).to_pylist()
+        return texts
     cells = _cells(values, kind)
-    found = cast("list[Any]", _numbers(cells).tolist())
-    if kind == TIMESTAMP:
-        found = [EPOCH + timedelta(0, 0, value) for value in found]
+    if pa.types.is_list(kind):
+        counts, items = _items(cells)
+        flat = items.to_pylist() if isinstance(items, pa.Array) else items.tolist()
+        ends = np.cumsum(counts).tolist()
+        found = [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    else:
+        found = cast("list[Any]", _numbers(cells).tolist())
+        if kind == TIMESTAMP:
+            found = list(map(datetime.fromtimestamp, found, repeat(UTC)))
     if len(found) == cells.rows:
         return found
     each = iter(found)
@@ -132,7 +146,7 @@ def _scattered(cells: _Cells, numbers: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _numbers(cells: _Cells) -> npt.NDArray[Any]:
-    """The cells' values; of a timestamp its microseconds."""
+    """The cells' values; of a timestamp its seconds."""
     cells.refuse(cells.data[cells.starts] != TAGS[cells.kind][0], "another field")
     if pa.types.is_floating(cells.kind):
         form = np.dtype("<f8" if cells.kind == pa.float64() else "<f4")
@@ -148,7 +162,6 @@ def _numbers(cells: _Cells) -> npt.NDArray[Any]:
     if cells.kind == TIMESTAMP:
         outside = (signed < FIRST_SECOND) | (signed > LAST_SECOND)
         cells.refuse(outside, "a time outside the years 1 to 9999")
-        return signed * _MICROSECONDS
     return signed
 
 
@@ -190,18 +203,20 @@ def _payloads(cells: _Cells) -> _Places:
 
 
 def _list(cells: _Cells) -> pa.Array[Any]:
-    starts = _payloads(cells)
-    element = cells.kind.value_type
-    if pa.types.is_string(element):
-        owners, begins, ends = _elements(cells, starts)
-        sizes = ends - begins
-        items = _texts(cells, owners, _bytes_of(cells, begins, ends), sizes, None)
-        counts = np.bincount(owners, minlength=len(starts))
-    else:
-        counts, items = _packed(cells, starts)
+    counts, items = _items(cells)
     offsets = _offsets(_scattered(cells, counts.astype(np.int64)))
     mask = None if cells.valid.all() else pa.array(~cells.valid)
-    return pa.ListArray.from_arrays(pa.array(offsets), items, type=cells.kind, mask=mask)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(items), type=cells.kind, mask=mask)
+
+
+def _items(cells: _Cells) -> tuple[npt.NDArray[Any], pa.Array[Any] | npt.NDArray[Any]]:
+    """How many elements the list of each cell has, and all elements."""
+    starts = _payloads(cells)
+    if not pa.types.is_string(cells.kind.value_type):
+        return _packed(cells, starts)
+    owners, begins, ends = _elements(cells, starts)
+    items = _texts(cells, owners, _bytes_of(cells, begins, ends), ends - begins, None)
+    return np.bincount(owners, minlength=len(starts)), items
 
 
 def _elements(cells: _Cells, starts: _Places) -> tuple[_Places, _Places, _Places]:
@@ -224,7 +239,7 @@ def _elements(cells: _Cells, starts: _Places) -> tuple[_Places, _Places, _Places
     return owners[order], begins[order], ends[order]
 
 
-def _packed(cells: _Cells, starts: _Places) -> tuple[npt.NDArray[Any], pa.Array[Any]]:
+def _packed(cells: _Cells, starts: _Places) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """How many numbers each list has, and the numbers."""
     some = np.flatnonzero(starts < cells.ends)
     at = starts[some]
@@ -233,18 +248,22 @@ def _packed(cells: _Cells, starts: _Places) -> tuple[npt.NDArray[Any], pa.Array[
     ends = cells.ends[some]
     whole = (sizes == (ends - begins).astype(np.uint64)) & (sizes > 0)
     cells.refuse(~whole, "the numbers are not in one block", some)
+    counts = np.zeros(len(starts), np.int64)
+    counts[some] = ends - begins
     if pa.types.is_floating(cells.kind.value_type):
         cells.refuse(sizes % 4 != 0, "a number is cut off", some)
-        counts = np.zeros(len(starts), np.int64)
-        counts[some] = (ends - begins) // 4
-        return counts, pa.array(_bytes_of(cells, begins, ends).view("<f4"))
+        return counts // 4, _bytes_of(cells, begins, ends).view("<f4")
     cells.refuse(cells.data[ends - 1] >= MORE, "a number that does not end", some)
     places = _ranges(begins, ends)
-    last = cells.data[places] < MORE
-    first = np.concatenate(([True], last[:-1])) if len(last) else last
+    bytes_ = cells.data[places]
+    last = bytes_ < MORE
+    if last.all():
+        # Small counts are a byte each.
+        return counts, bytes_.astype(np.int64)
+    first = np.concatenate(([True], last[:-1]))
     owners = np.repeat(some, ends - begins)[first]
     values, _ = _varints(cells, places[first], owners)
-    return np.bincount(owners, minlength=len(starts)), pa.array(values.view(np.int64))
+    return np.bincount(owners, minlength=len(starts)), values.view(np.int64)
 
 
 def _texts(
