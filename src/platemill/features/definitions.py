@@ -9,7 +9,7 @@ import pyarrow as pa
 from feast import Entity, FeatureService, FeatureView, Field, ValueType
 from feast.types import Array, Float32, Float64, Int32, Int64, String, UnixTimestamp
 
-from platemill.features.catalog import ENTITIES, SERVICES, VIEWS, Service
+from platemill.features.catalog import ENTITIES, SERVICES, VIEWS, EntityKind, Service
 from platemill.features.source import LakeTable
 from platemill.schema import Column, Table
 
@@ -40,7 +40,7 @@ def definitions() -> dict[str, Any]:
             join_keys=[entity.join_key],
             value_type=ValueType.STRING,
             description=entity.description,
-            owner="data-engineering",
+            owner=_owner(entity),
             tags={"service": entity.service},
         )
         for entity in ENTITIES
@@ -51,6 +51,10 @@ def definitions() -> dict[str, Any]:
     return {**named, **views, **services}
 
 
+def _owner(entity: EntityKind) -> str:
+    return next(table.owner for table in VIEWS if table.entity == entity.join_key)
+
+
 def _view(table: Table, entities: dict[str, Entity]) -> FeatureView:
     assert table.entity is not None
     key = table.column(table.entity)
@@ -58,7 +62,7 @@ def _view(table: Table, entities: dict[str, Entity]) -> FeatureView:
         name=table.name,
         entities=[entities[table.entity]],
         ttl=table.ttl or timedelta(0),
-        schema=[_field(key), *(_field(column) for column in table.features)],
+        schema=[_field(column, table) for column in (key, *table.features)],
         source=LakeTable(
             table=table.name,
             description=table.description,
@@ -76,13 +80,18 @@ def _view(table: Table, entities: dict[str, Entity]) -> FeatureView:
     )
 
 
-def _field(column: Column) -> Field:
-    tags = {"unit": column.unit} if column.unit else {}
+def _field(column: Column, table: Table) -> Field:
+    # Feast's fields have no owner of their own.
     return Field(
         name=column.name,
         dtype=feast_type(column.type),
         description=column.description,
-        tags={**tags, "nullable": str(column.nullable).lower()},
+        tags={
+            "unit": column.unit or "none",
+            "nullable": str(column.nullable).lower(),
+            "pii": str(column.pii).lower(),
+            "owner": table.owner,
+        },
     )
 
 
@@ -93,5 +102,5 @@ def _service(service: Service, views: dict[str, FeatureView]) -> FeatureService:
         features=chosen,
         description=service.description,
         owner=service.owner,
-        tags={"views": str(len(chosen))},
+        tags={"entity": service.join_key, "views": ", ".join(view.name for view in chosen)},
     )
