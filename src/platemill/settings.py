@@ -144,8 +144,12 @@ class Settings(BaseSettings):
         description="how long to wait for a run that works on the same days or publishes; 0 "
         "refuses at once",
     )
-    duckdb_memory: str = Field("2GB", description="DuckDB's memory limit while building tiles")
-    duckdb_threads: int = Field(2, gt=0, description="DuckDB's threads while building tiles")
+    duckdb_memory: str = Field(
+        "2GB", description="DuckDB's memory limit while building tiles and training sets"
+    )
+    duckdb_threads: int = Field(
+        2, gt=0, description="DuckDB's threads while building tiles and training sets"
+    )
     failpoints: Path | None = Field(
         None, description="for tests only: the folder that arms failpoints (docs/reliability.md)"
     )

@@ -36,7 +36,7 @@ def test_the_profile_page_is_up_to_date_and_its_examples_are_profiles() -> None:
 
 def test_the_readme_names_every_command() -> None:
     readme = (PROJECT / "README.md").read_text()
-    commands = [command.callback.__name__ for command in app.registered_commands]
+    commands = [command.callback.__name__.replace("_", "-") for command in app.registered_commands]
     commands += [group.name for group in app.registered_groups]
     assert len(commands) >= 7
     assert [c for c in commands if f"platemill {c}" not in readme] == []

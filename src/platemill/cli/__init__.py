@@ -24,6 +24,7 @@ from platemill.cli.run import run
 from platemill.cli.sql import sql
 from platemill.cli.status import status
 from platemill.cli.train import train_app
+from platemill.cli.training_set import training_set
 from platemill.cli.triton import triton_app
 from platemill.cli.vacuum import vacuum
 from platemill.errors import PlatemillError
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(sql)
 app.command()(lookup)
+app.command()(training_set)
 app.command()(status)
 app.command()(generations)
 app.command()(rollback)

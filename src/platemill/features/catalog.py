@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from platemill.errors import ConfigurationError
 from platemill.schema import TILES, Table
 
-__all__ = ["ENTITIES", "SERVICES", "VIEWS", "EntityKind", "Service", "entity_named"]
+__all__ = [
+    "ENTITIES",
+    "SERVICES",
+    "VIEWS",
+    "EntityKind",
+    "Service",
+    "entity_named",
+    "service_named",
+    "view_named",
+    "views_of",
+]
 
 
 @dataclass(frozen=True)
@@ -65,3 +75,34 @@ def entity_named(name: str) -> EntityKind:
             return entity
     known = ", ".join(entity.name for entity in ENTITIES)
     raise ConfigurationError(f"there is no entity {name!r}; there are: {known}")
+
+
+def service_named(name: str) -> Service:
+    """The service of that name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    for service in SERVICES:
+        if service.name == name:
+            return service
+    known = ", ".join(service.name for service in SERVICES)
+    raise ConfigurationError(f"there is no service {name!r}; there are: {known}")
+
+
+def view_named(name: str) -> Table:
+    """The table of the view of that name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    for table in VIEWS:
+        if table.name == name:
+            return table
+    known = ", ".join(table.name for table in VIEWS)
+    raise ConfigurationError(f"there is no view {name!r}; there are: {known}")
+
+
+def views_of(service: Service) -> tuple[Table, ...]:
+    """The tables of a service's views."""
+    return tuple(table for table in VIEWS if table.entity == service.join_key)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from feast import Entity, FeatureService, FeatureView, Field, ValueType
 from feast.types import Array, Float32, Float64, Int32, Int64, String, UnixTimestamp
 
-from platemill.features.catalog import ENTITIES, SERVICES, VIEWS, EntityKind, Service
+from platemill.features.catalog import ENTITIES, SERVICES, VIEWS, EntityKind, Service, views_of
 from platemill.features.source import LakeTable
 from platemill.schema import Column, Table
 
@@ -96,7 +96,7 @@ def _field(column: Column, table: Table) -> Field:
 
 
 def _service(service: Service, views: dict[str, FeatureView]) -> FeatureService:
-    chosen = [views[table.name] for table in VIEWS if table.entity == service.join_key]
+    chosen = [views[table.name] for table in views_of(service)]
     return FeatureService(
         name=service.name,
         features=chosen,

@@ -26,7 +26,7 @@ from feast.repo_config import RepoConfig
 
 from platemill.errors import ConfigurationError
 from platemill.features.source import LakeTable, read_lake_table
-from platemill.lake import Lake, open_lake
+from platemill.lake import Generation, Lake, open_lake
 from platemill.settings import load_settings
 
 __all__ = ["LakeOfflineStore", "LakeOfflineStoreConfig"]
@@ -42,10 +42,15 @@ class LakeOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc]
     """The deployment's folder."""
     lake_url: str | None = None
     """Where the lake is; default: ``PLATEMILL_LAKE_URL``, else the folder in the home."""
+    corrected_past: bool = False
+    """Give training sets what is known today about the past, corrections that came later too."""
 
 
 class LakeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
-    """The DuckDB offline store with one difference: a source is a table of a generation."""
+    """The DuckDB offline store with two differences.
+
+    A source is a table of a generation, and a training set holds nothing that was not known yet.
+    """
 
     @staticmethod
     def pull_latest_from_table_or_query(
@@ -106,9 +111,11 @@ class LakeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
         full_feature_names: bool = False,
         filter_by_created_timestamp: bool = False,
     ) -> RetrievalJob:
-        """A training set: for each entity row what was the newest at its time.
+        """A training set: for each entity row what was the newest thing known at its time.
 
-        With ``filter_by_created_timestamp`` only what was already known at that time.
+        Feast's own default would also use rows that were written after that time. Here that is
+        asked for in the configuration (``corrected_past``), and ``filter_by_created_timestamp``
+        overrules it.
         """
         return get_historical_features_ibis(
             config=config,
@@ -118,7 +125,9 @@ class LakeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
             registry=registry,
             project=project,
             full_feature_names=full_feature_names,
-            filter_by_created_timestamp=filter_by_created_timestamp,
+            filter_by_created_timestamp=(
+                filter_by_created_timestamp or not config.offline_store.corrected_past
+            ),
             **_access(config),
         )
 
@@ -127,7 +136,8 @@ def _access(config: RepoConfig) -> dict[str, Any]:
     given = config.offline_store
     lake = open_lake(load_settings(home=Path(given.home), lake_url=given.lake_url))
     return {
-        "data_source_reader": partial(_read, lake),
+        # Asked once: a night may be published while the views of one call are read.
+        "data_source_reader": partial(_read, lake, lake.current()),
         "data_source_writer": _write_data_source,
         "staging_location": config.offline_store.staging_location,
         "staging_location_endpoint_override": (
@@ -136,10 +146,12 @@ def _access(config: RepoConfig) -> dict[str, Any]:
     }
 
 
-def _read(lake: Lake, data_source: DataSource, _repo_path: str) -> Any:
+def _read(
+    lake: Lake, generation: Generation | None, data_source: DataSource, _repo_path: str
+) -> Any:
     if not isinstance(data_source, LakeTable):
         raise ConfigurationError(
             f"the source {data_source.name!r} is a {type(data_source).__name__}; "
             "this offline store reads tables of the lake only (platemill.features.source.LakeTable)"
         )
-    return read_lake_table(data_source, lake)
+    return read_lake_table(data_source, lake, generation)

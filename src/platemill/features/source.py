@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import ibis
@@ -18,7 +17,8 @@ from feast.protos.feast.core.DataSource_pb2 import DataSource as DataSourceProto
 from feast.type_map import pa_to_feast_value_type
 
 from platemill.errors import ConfigurationError
-from platemill.lake import Lake
+from platemill.features.versions import version_files
+from platemill.lake import Generation, Lake
 from platemill.schema import TABLES, Table
 
 __all__ = ["LakeTable", "read_lake_table"]
@@ -105,8 +105,8 @@ class LakeTable(DataSource):  # type: ignore[misc]
         return f'"{self.table}"'
 
 
-def read_lake_table(source: LakeTable, lake: Lake) -> Any:
-    """The current generation's rows of a table, and those they superseded, for Feast's joins.
+def read_lake_table(source: LakeTable, lake: Lake, generation: Generation | None) -> Any:
+    """A generation's rows of a table, and those they superseded, for Feast's joins.
 
     Only rows of the generation's pipeline version: a training set never mixes two models. A
     superseded row has an older ``created_timestamp``; a key that lost its row has a newer one
@@ -116,13 +116,8 @@ def read_lake_table(source: LakeTable, lake: Lake) -> Any:
         An ibis table with the schema's columns.
     """
     table = _schema_table(source.table)
-    generation = lake.current()
-    files: list[Path] = []
-    if generation is not None:
-        shown = list(generation.partitions(table.name).values())
-        for entries in generation.history.get(table.name, {}).values():
-            shown += entries
-        files = lake.storage.locate_all([entry.path for entry in shown])
+    entries = [] if generation is None else version_files(generation, table)
+    files = lake.storage.locate_all([entry.path for entry in entries])
     if generation is None or not files:
         return ibis.memtable(table.arrow.empty_table())
     rows = ibis.read_parquet([str(path) for path in files], hive_partitioning=False)

@@ -18,13 +18,16 @@ ONLINE_FILE = "online_store.db"
 REGISTRY_FILE = "registry.db"
 
 
-def open_store(settings: Settings, folder: Path | None = None) -> FeatureStore:
+def open_store(
+    settings: Settings, folder: Path | None = None, *, corrected_past: bool = False
+) -> FeatureStore:
     """Open the feature store. Keep it: opening takes seconds, a lookup a millisecond.
 
     Args:
         settings: where the home is, and the project with ``feature_repo/``.
         folder: a folder with another registry and online store, one that is being prepared;
             default: the published ones.
+        corrected_past: whether ``get_historical_features`` may use what was known only later.
 
     Raises:
         ConfigurationError: ``feature_store.yaml`` cannot be read.
@@ -46,6 +49,8 @@ def open_store(settings: Settings, folder: Path | None = None) -> FeatureStore:
     )
     if settings.lake_url is not None:
         written["offline_store"]["lake_url"] = settings.lake_url
+    if corrected_past:
+        written["offline_store"]["corrected_past"] = True
     if folder is not None:
         written["registry"]["path"] = f"sqlite:///{folder / REGISTRY_FILE}"
         written["online_store"]["path"] = str(folder / ONLINE_FILE)

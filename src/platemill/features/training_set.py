@@ -1,0 +1,321 @@
+"""Training sets, correct in time: what was known of each key at the time that a row asks about.
+
+Made in DuckDB from all versions of the current generation's rows, a view after the other, and
+streamed to a file. DuckDB's memory limit bounds it: what does not fit is spilt inside the lake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from platemill.errors import ConfigurationError, RetryableError
+from platemill.features.entity_file import EntityFile, Span, load_asked, open_entities
+from platemill.features.point_in_time import Found, answer_sql
+from platemill.features.selection import ChosenView, choose_views, feature_fields
+from platemill.features.training_file import BATCH_ROWS, SUFFIXES, beside, write_rows
+from platemill.features.versions import version_files
+from platemill.lake import FileEntry, Generation, Lake, open_lake
+from platemill.settings import Settings
+from platemill.warehouse.duck import connect, create_view
+
+__all__ = ["TrainingRequest", "build_training_set"]
+
+Progress = Callable[[str, int, int], object]
+"""Takes what is being done, how far it is, and how far it goes."""
+
+_NO_LIMIT = timedelta(days=365 * 1000)
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What a training set is to hold.
+
+    Attributes:
+        entities: Parquet or CSV file with keys, ``event_timestamp`` and columns that are passed
+            through.
+        out: the ``.parquet`` or ``.csv`` file to write.
+        services: names of feature services.
+        features: single features as ``view:feature``.
+        corrected_past: use the newest version of each row, though it may not have been known yet.
+        full_names: name columns ``view__feature``, else ``feature``.
+    """
+
+    entities: Path
+    out: Path
+    services: Sequence[str] = ()
+    features: Sequence[str] = ()
+    corrected_past: bool = False
+    full_names: bool = True
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A request with all that belongs to it found and checked."""
+
+    request: TrainingRequest
+    lake: Lake
+    generation: Generation
+    views: list[ChosenView]
+    keys: list[str]
+    entities: EntityFile
+    span: Span
+    schema: pa.Schema
+
+    def files(self, view: ChosenView) -> list[FileEntry]:
+        if self.span.first is None:
+            return []
+        return version_files(self.generation, view.table, self.span.first, self.span.last)
+
+
+def build_training_set(
+    settings: Settings,
+    request: TrainingRequest,
+    *,
+    dry_run: bool = False,
+    progress: Progress = lambda _what, _done, _total: None,
+) -> dict[str, Any]:
+    """Write a training set: every row of the entity file, in its order, with its features.
+
+    A row whose key is null or unknown, or that has no time, gets nulls. The same request to the
+    same generation writes the same bytes.
+
+    Args:
+        settings: where the home is, DuckDB's memory and threads.
+        request: what it is to hold.
+        dry_run: check everything and say what would be read; nothing is written.
+        progress: told now and then.
+
+    Returns:
+        ``out``, ``rows``, ``columns``, ``generation``, ``pipeline_version``, ``past`` (``as_known``
+        or ``corrected``), ``first`` and ``last`` (the entity times' span), ``timeless`` rows
+        without a time, ``rows_after_generation`` (what is known then is not known yet), ``views``:
+        name → ``files, stored_rows, stored_bytes`` and, unless it is a dry run, rows that are
+        ``matched, expired, deleted`` and ``nothing``; ``bytes``, ``seconds``, ``memory_limit``.
+
+    Raises:
+        ConfigurationError: a file or a column is not what it must be, or there is no such service.
+        RetryableError: the disk is full, or a vacuum removed the generation meanwhile.
+    """
+    start = time.perf_counter()
+    views = choose_views(request.services, request.features)
+    _check_out(settings, request)
+    lake = open_lake(settings)
+    generation = lake.current()
+    if generation is None:
+        raise ConfigurationError(
+            f"{settings.home} has no published night yet, so there are no features: "
+            "`platemill run` first, or name another --home"
+        )
+    keys = list(dict.fromkeys(str(view.table.entity) for view in views))
+    scratch = lake.storage.temporary(".parquet")
+    with (
+        contextlib.closing(_Removed(scratch)),
+        _clear_errors(settings, generation),
+        connect(lake, memory=settings.duckdb_memory, threads=settings.duckdb_threads) as connection,
+    ):
+        progress("entities", 0, len(views) + 2)
+        typed = request.out.suffix != ".csv"
+        entities = open_entities(connection, request.entities, keys, scratch, typed=typed)
+        fields = feature_fields(views, entities.schema.names, full_names=request.full_names)
+        span = load_asked(connection, entities, keys)
+        schema = _schema(request, generation, views, entities, fields)
+        job = _Job(request, lake, generation, views, keys, entities, span, schema)
+        said = _plan(connection, job)
+        if not dry_run:
+            for number, view in enumerate(views):
+                progress(view.table.name, number + 1, len(views) + 2)
+                said["views"][view.table.name] |= _answer(connection, job, number, view)
+            progress("writing", len(views) + 1, len(views) + 2)
+            said["bytes"] = write_rows(request.out, schema, _rows(connection, job))
+            progress("done", len(views) + 2, len(views) + 2)
+    return {
+        **said,
+        "dry_run": dry_run,
+        "seconds": round(time.perf_counter() - start, 3),
+        "memory_limit": settings.duckdb_memory,
+    }
+
+
+def _plan(connection: duckdb.DuckDBPyConnection, job: _Job) -> dict[str, Any]:
+    """What is known before anything is joined."""
+    late = connection.execute(
+        "SELECT count(*) FROM asked WHERE moment > $1", [job.generation.created_at]
+    ).fetchall()[0][0]
+    views = {}
+    for view in job.views:
+        files = job.files(view)
+        views[view.table.name] = {
+            "features": len(view.features),
+            "files": len(files),
+            "stored_rows": sum(entry.rows for entry in files),
+            "stored_bytes": sum(entry.bytes for entry in files),
+        }
+    return {
+        "out": str(job.request.out),
+        "entities": str(job.request.entities),
+        "rows": job.entities.rows,
+        "columns": job.schema.names,
+        "generation": job.generation.number,
+        "pipeline_version": job.generation.pipeline_version,
+        "past": _past(job.request),
+        "first": job.span.first,
+        "last": job.span.last,
+        "timeless": job.span.timeless,
+        "rows_after_generation": late,
+        "views": views,
+    }
+
+
+def _answer(
+    connection: duckdb.DuckDBPyConnection, job: _Job, number: int, view: ChosenView
+) -> dict[str, int]:
+    """Make the table ``answer<number>`` of a view's answers, and count them by what was found."""
+    table, answer = view.table, f"answer{number}"
+    create_view(connection, job.lake, table, job.files(view), name="versions")
+    sql = answer_sql(
+        table,
+        view.features,
+        f"k{job.keys.index(str(table.entity))}",
+        answer=answer,
+        corrected_past=job.request.corrected_past,
+    )
+    bound = {
+        "pipeline": job.generation.pipeline_version,
+        "ttl": table.ttl or _NO_LIMIT,
+        "first": job.span.first,
+        "last": job.span.last,
+    }
+    connection.execute(sql, bound)
+    counted = dict(
+        connection.execute(f"SELECT found, count(*) FROM {answer} GROUP BY 1").fetchall()
+    )
+    return {found.name.lower(): counted.get(found, 0) for found in Found}
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, job: _Job) -> Iterator[pa.RecordBatch]:
+    """The entity file's rows beside their answers, which lie in the same order."""
+    answers = [f"answer{number}" for number in range(len(job.views))]
+    columns = [f"{answer}.n" for answer in answers]
+    for answer, view in zip(answers, job.views, strict=True):
+        columns += [f"{answer}.f{i}" for i in range(len(view.features))]
+    found = connection.sql(f"SELECT {', '.join(columns)} FROM {' POSITIONAL JOIN '.join(answers)}")
+    features = _Slices(found.to_arrow_reader(BATCH_ROWS))
+    width = len(job.entities.schema)
+    done = 0
+    for batch in job.entities.batches(BATCH_ROWS):
+        answered = features.take(batch.num_rows)
+        _check_order(answered.columns[: len(answers)], done)
+        done += batch.num_rows
+        arrays = [
+            column.combine_chunks().cast(field.type)
+            for column, field in zip(
+                answered.columns[len(answers) :], list(job.schema)[width:], strict=True
+            )
+        ]
+        yield pa.RecordBatch.from_arrays([*batch.columns, *arrays], schema=job.schema)
+
+
+class _Slices:
+    """Rows of a stream, as many at a time as one asks for."""
+
+    def __init__(self, batches: pa.RecordBatchReader) -> None:
+        self._batches = batches
+        self._held = batches.schema.empty_table()
+
+    def take(self, rows: int) -> pa.Table:
+        while self._held.num_rows < rows:
+            more = pa.Table.from_batches([self._batches.read_next_batch()])
+            self._held = pa.concat_tables([self._held, more])
+        taken, self._held = self._held.slice(0, rows), self._held.slice(rows)
+        return taken
+
+
+def _check_order(numbers: Sequence[pa.ChunkedArray], start: int) -> None:
+    """An answer beside another row's key would be the worst of all errors: look at all of them."""
+    for column in numbers:
+        wanted = pa.array(range(start, start + len(column)), pa.int64())
+        if not pc.all(pc.equal(column, wanted), min_count=0).as_py():
+            raise RuntimeError(f"answers are out of order after row {start:,}: nothing was written")
+
+
+def _schema(
+    request: TrainingRequest,
+    generation: Generation,
+    views: Sequence[ChosenView],
+    entities: EntityFile,
+    fields: Sequence[pa.Field],
+) -> pa.Schema:
+    """The file's columns; its metadata say how it was made, and nothing of when."""
+    said = {
+        "platemill.generation": str(generation.number),
+        "platemill.run_id": generation.run_id,
+        "platemill.pipeline_version": generation.pipeline_version,
+        "platemill.schema_version": generation.schema_version,
+        "platemill.services": ",".join(request.services),
+        "platemill.views": ",".join(view.table.name for view in views),
+        "platemill.past": _past(request),
+    }
+    kept: Mapping[bytes, bytes] = entities.schema.metadata or {}
+    metadata = {**kept, **{key.encode(): value.encode() for key, value in said.items()}}
+    return pa.schema([*entities.schema, *fields], metadata=metadata)
+
+
+def _past(request: TrainingRequest) -> str:
+    return "corrected" if request.corrected_past else "as_known"
+
+
+def _check_out(settings: Settings, request: TrainingRequest) -> None:
+    """Refuse a file that cannot be written, or that would spoil something, before any work."""
+    out = request.out
+    if out.suffix not in SUFFIXES:
+        raise ConfigurationError(
+            f"{out} ends in neither of {', '.join(SUFFIXES)}: the ending says what is written"
+        )
+    place = out.resolve()
+    for holy in (settings.lake, settings.lake_cache, settings.features):
+        if place.is_relative_to(holy):
+            raise ConfigurationError(
+                f"{out} lies inside {holy}, which is the deployment's own: name another place"
+            )
+    if not place.parent.is_dir():
+        raise ConfigurationError(f"there is no folder {place.parent}: make it first")
+    if place.is_dir():
+        raise ConfigurationError(f"{out} is a folder: name a file")
+    if place in (request.entities.resolve(), beside(request.entities).resolve()):
+        raise ConfigurationError(f"{out} is the entity file itself: name another file")
+
+
+@contextlib.contextmanager
+def _clear_errors(settings: Settings, generation: Generation) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise ConfigurationError(
+            f"DuckDB's memory limit of {settings.duckdb_memory} is too small for this training "
+            "set: give PLATEMILL_DUCKDB_MEMORY more"
+        ) from error
+    except (duckdb.IOException, FileNotFoundError) as error:
+        raise RetryableError(
+            f"a file of generation {generation.number} cannot be read, a vacuum may have removed "
+            f"the generation meanwhile: run again. ({error})"
+        ) from error
+
+
+class _Removed:
+    """A file that is removed at the end, if it is there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def close(self) -> None:
+        self._path.unlink(missing_ok=True)
