@@ -8,17 +8,18 @@ row of an event that is earlier than that of a row before it never answers and i
 of one event become visible in the order in which they were created.) Of the rest the last one that
 is visible at *t* is the one to take. It has the latest event of them, so it expires last: whether
 it has is asked of it alone.
+
+The join is narrow: it knows of a row its key, its times and its ``id``, where its features are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import IntEnum
 
 from platemill.features.versions import never_null
 from platemill.schema import Table
 
-__all__ = ["Found", "answer_sql"]
+__all__ = ["Found", "hits_sql", "picked_sql"]
 
 
 class Found(IntEnum):
@@ -30,35 +31,27 @@ class Found(IntEnum):
     DELETED = 3
 
 
-def answer_sql(
-    table: Table, features: Sequence[str], key: str, *, answer: str, corrected_past: bool
-) -> str:
-    """The statement that makes the table of answers of one view.
+def hits_sql(table: Table, versions: str, key: str, *, hits: str, corrected_past: bool) -> str:
+    """The statement that makes the table of what was found in one view.
 
-    It reads the view ``versions`` of the table's rows and the table ``asked`` (``n`` from 0, a key,
-    ``moment``), and binds ``$pipeline``, ``$ttl``, and ``$first`` and ``$last``, the span of the
-    moments.
+    It reads the table ``asked`` (``n`` from 0, keys, ``moment``), and binds ``$pipeline``,
+    ``$ttl``, and ``$first`` and ``$last``, the span of the moments.
 
     Args:
         table: the view's table.
-        features: names of its features.
+        versions: a SELECT of all versions of its rows, with their ``id``.
         key: the column of ``asked`` that holds the key.
-        answer: the name of the table that is made: ``n``, ``found`` (a ``Found``) and ``f0``,
-            ``f1`` … the features, all rows of ``asked`` in the order of ``n``.
+        hits: the name of the table that is made: ``n``, ``found`` (a ``Found``), ``id``; a row for
+            each of ``asked``, in no promised order.
         corrected_past: whether a row is visible before it was created.
     """
     visible = "event" if corrected_past else "greatest(event, created)"
-    numbered = list(enumerate(features))
-    chosen = ", ".join(f'"{name}" AS f{i}' for i, name in numbered)
-    current = ", ".join(
-        f"CASE WHEN event + $ttl >= moment THEN f{i} END AS f{i}" for i, _ in numbered
-    )
     return f"""
-CREATE TEMP TABLE {answer} AS
+CREATE TABLE {hits} AS
 WITH version AS (
     SELECT "{table.entity}" AS key, event_timestamp AS event, created_timestamp AS created,
-        "{never_null(table).name}" IS NULL AS gone, {chosen}
-    FROM versions
+        "{never_null(table).name}" IS NULL AS gone, id
+    FROM ({versions})
     WHERE pipeline_version = $pipeline
         AND event_timestamp <= $last AND event_timestamp + $ttl >= $first
         AND "{table.entity}" IN (SELECT {key} FROM asked WHERE {key} IS NOT NULL)
@@ -71,10 +64,19 @@ WITH version AS (
         AND visible IS DISTINCT FROM lead(visible) OVER appearance
 )
 SELECT n,
-    CASE WHEN event IS NULL THEN {Found.NOTHING:d} WHEN event + $ttl < moment THEN {Found.EXPIRED:d}
+    CASE WHEN event IS NULL THEN {Found.NOTHING:d}
+        WHEN event + $ttl < moment THEN {Found.EXPIRED:d}
         WHEN gone THEN {Found.DELETED:d} ELSE {Found.MATCHED:d} END::TINYINT AS found,
-    {current}
+    id
 FROM asked ASOF LEFT JOIN answering
     ON asked.{key} = answering.key AND answering.visible <= asked.moment
-ORDER BY n
 """
+
+
+def picked_sql(versions: str, features: tuple[str, ...], hits: str) -> str:
+    """A SELECT of the features of the versions that were found, and their ``id``, each once."""
+    chosen = ", ".join(f'"{name}"' for name in features)
+    return (
+        f"SELECT {chosen}, id FROM ({versions}) "
+        f"WHERE id IN (SELECT id FROM {hits} WHERE found = {Found.MATCHED:d})"
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -40,12 +41,22 @@ def write_rows(out: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) 
     """
     with _part(out) as part, clear_disk_errors(out):
         write = _write_csv if out.suffix == ".csv" else _write_parquet
-        write(part, schema, batches)
+        with contextlib.closing(_ahead(iter(batches))) as made:
+            write(part, schema, made)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         size = part.stat().st_size
         part.replace(out)
         return size
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
+    """Make the next batch while this one is being written."""
+    with ThreadPoolExecutor(1) as other:
+        coming = other.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = other.submit(next, batches, None)
+            yield batch
 
 
 @contextlib.contextmanager

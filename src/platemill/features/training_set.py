@@ -1,12 +1,15 @@
 """Training sets, correct in time: what was known of each key at the time that a row asks about.
 
-Made in DuckDB from all versions of the current generation's rows, a view after the other, and
-streamed to a file. DuckDB's memory limit bounds it: what does not fit is spilt inside the lake.
+DuckDB finds in all versions of the current generation's rows which of them answers, a view after
+the other, by keys and times alone. The features of the rows that answer go to a file once, and from
+there beside the rows that they answer. DuckDB's memory limit bounds the first, a batch of rows the
+second; what does not fit lies in the lake's folder for temporary files.
 """
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,18 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from platemill.errors import ConfigurationError, RetryableError
 from platemill.features.entity_file import EntityFile, Span, load_asked, open_entities
-from platemill.features.point_in_time import Found, answer_sql
+from platemill.features.point_in_time import Found, hits_sql, picked_sql
+from platemill.features.row_file import RowFile, write_row_file
 from platemill.features.selection import ChosenView, choose_views, feature_fields
 from platemill.features.training_file import BATCH_ROWS, SUFFIXES, beside, write_rows
-from platemill.features.versions import version_files
+from platemill.features.versions import identified_rows, version_files, version_rows
 from platemill.lake import FileEntry, Generation, Lake, open_lake
 from platemill.settings import Settings
-from platemill.warehouse.duck import connect, create_view
+from platemill.warehouse.duck import connect
 
 __all__ = ["TrainingRequest", "build_training_set"]
 
@@ -64,6 +68,7 @@ class _Job:
 
     request: TrainingRequest
     lake: Lake
+    sql: Path
     generation: Generation
     views: list[ChosenView]
     keys: list[str]
@@ -117,26 +122,28 @@ def build_training_set(
             "`platemill run` first, or name another --home"
         )
     keys = list(dict.fromkeys(str(view.table.entity) for view in views))
-    scratch = lake.storage.temporary(".parquet")
     with (
-        contextlib.closing(_Removed(scratch)),
+        _scratch(lake) as scratch,
         _clear_errors(settings, generation),
         connect(lake, memory=settings.duckdb_memory, threads=settings.duckdb_threads) as connection,
     ):
         progress("entities", 0, len(views) + 2)
         typed = request.out.suffix != ".csv"
-        entities = open_entities(connection, request.entities, keys, scratch, typed=typed)
+        entities = open_entities(
+            connection, request.entities, keys, scratch / "entities.parquet", typed=typed
+        )
         fields = feature_fields(views, entities.schema.names, full_names=request.full_names)
         span = load_asked(connection, entities, keys)
         schema = _schema(request, generation, views, entities, fields)
-        job = _Job(request, lake, generation, views, keys, entities, span, schema)
+        job = _Job(request, lake, settings.sql, generation, views, keys, entities, span, schema)
         said = _plan(connection, job)
         if not dry_run:
-            for number, view in enumerate(views):
+            paths = [scratch / f"{view.table.name}.arrow" for view in views]
+            for number, (view, path) in enumerate(zip(views, paths, strict=True)):
                 progress(view.table.name, number + 1, len(views) + 2)
-                said["views"][view.table.name] |= _answer(connection, job, number, view)
+                said["views"][view.table.name] |= _answer(connection, job, number, view, path)
             progress("writing", len(views) + 1, len(views) + 2)
-            said["bytes"] = write_rows(request.out, schema, _rows(connection, job))
+            said["bytes"] = write_rows(request.out, schema, _rows(connection, job, paths))
             progress("done", len(views) + 2, len(views) + 2)
     return {
         **said,
@@ -177,52 +184,100 @@ def _plan(connection: duckdb.DuckDBPyConnection, job: _Job) -> dict[str, Any]:
 
 
 def _answer(
-    connection: duckdb.DuckDBPyConnection, job: _Job, number: int, view: ChosenView
+    connection: duckdb.DuckDBPyConnection,
+    job: _Job,
+    number: int,
+    view: ChosenView,
+    path: Path,
 ) -> dict[str, int]:
-    """Make the table ``answer<number>`` of a view's answers, and count them by what was found."""
-    table, answer = view.table, f"answer{number}"
-    create_view(connection, job.lake, table, job.files(view), name="versions")
-    sql = answer_sql(
-        table,
-        view.features,
-        f"k{job.keys.index(str(table.entity))}",
-        answer=answer,
-        corrected_past=job.request.corrected_past,
-    )
+    """Find a view's answers, and count them by what was found.
+
+    The features of the rows that answer are written to a file, each row once, and the table
+    ``place<number>`` says for every ``n``, in their order, which of them is its answer; -1: none.
+    """
+    table, files = view.table, job.files(view)
+    key = f"k{job.keys.index(str(table.entity))}"
+    schema = pa.schema([pa.field(name, table.column(name).type) for name in view.features])
+    if not files:
+        for _ in write_row_file(path, schema, ()):
+            pass
+        connection.execute(
+            f"CREATE TABLE place{number} AS SELECT n, -1 AS place FROM asked ORDER BY n"
+        )
+        return {found.name.lower(): 0 for found in Found} | {"nothing": job.entities.rows}
+    if table.derived_from is None:
+        versions = identified_rows(job.lake, table, files)
+    else:
+        only = f'"{table.entity}" IN (SELECT {key} FROM asked WHERE {key} IS NOT NULL)'
+        rows = version_rows(
+            job.lake, table, files, job.sql, job.generation.pipeline_version, only=only
+        )
+        connection.execute(f"CREATE TABLE derived AS {rows}")
+        versions = "SELECT *, rowid AS id FROM derived"
     bound = {
         "pipeline": job.generation.pipeline_version,
         "ttl": table.ttl or _NO_LIMIT,
         "first": job.span.first,
         "last": job.span.last,
     }
-    connection.execute(sql, bound)
-    counted = dict(
-        connection.execute(f"SELECT found, count(*) FROM {answer} GROUP BY 1").fetchall()
+    corrected = job.request.corrected_past
+    connection.execute(hits_sql(table, versions, key, hits="hit", corrected_past=corrected), bound)
+    _write_picked(connection, picked_sql(versions, view.features, "hit"), schema, path)
+    connection.execute(
+        f"CREATE TABLE place{number} AS SELECT n, coalesce(place, -1) AS place "
+        "FROM hit LEFT JOIN picked ON picked.id = hit.id AND hit.found = $1 ORDER BY n",
+        [int(Found.MATCHED)],
     )
+    counted = dict(connection.execute("SELECT found, count(*) FROM hit GROUP BY 1").fetchall())
+    for name in ("hit", "picked", "derived"):
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
     return {found.name.lower(): counted.get(found, 0) for found in Found}
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, job: _Job) -> Iterator[pa.RecordBatch]:
-    """The entity file's rows beside their answers, which lie in the same order."""
-    answers = [f"answer{number}" for number in range(len(job.views))]
-    columns = [f"{answer}.n" for answer in answers]
-    for answer, view in zip(answers, job.views, strict=True):
-        columns += [f"{answer}.f{i}" for i in range(len(view.features))]
-    found = connection.sql(f"SELECT {', '.join(columns)} FROM {' POSITIONAL JOIN '.join(answers)}")
-    features = _Slices(found.to_arrow_reader(BATCH_ROWS))
-    width = len(job.entities.schema)
+def _write_picked(
+    connection: duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema, path: Path
+) -> None:
+    """Write the rows that answer, and make the table ``picked`` of their ids and places."""
+    connection.execute("CREATE TABLE picked (id BIGINT, place BIGINT)")
+    # The other one has an open result.
+    beside = connection.cursor()
+    ids: list[pa.Array] = []
+
+    def features() -> Iterator[pa.RecordBatch]:
+        for batch in connection.sql(sql).to_arrow_reader(BATCH_ROWS):
+            ids.append(batch.column("id"))
+            yield batch.drop_columns("id")
+
+    start = 0
+    with contextlib.closing(beside):
+        for rows in write_row_file(path, schema, features()):
+            places = pa.array(range(start, start + rows), pa.int64())
+            beside.register("written", pa.table({"id": ids.pop(), "place": places}))
+            beside.execute("INSERT INTO picked FROM written")
+            start += rows
+
+
+def _rows(
+    connection: duckdb.DuckDBPyConnection, job: _Job, paths: Sequence[Path]
+) -> Iterator[pa.RecordBatch]:
+    """The entity file's rows, each beside its answers."""
+    names = [f"place{number}" for number in range(len(job.views))]
+    columns = ", ".join(f"{name}.n, {name}.place" for name in names)
+    found = connection.sql(f"SELECT {columns} FROM {' POSITIONAL JOIN '.join(names)}")
+    places = _Slices(found.to_arrow_reader(BATCH_ROWS))
     done = 0
-    for batch in job.entities.batches(BATCH_ROWS):
-        answered = features.take(batch.num_rows)
-        _check_order(answered.columns[: len(answers)], done)
-        done += batch.num_rows
-        arrays = [
-            column.combine_chunks().cast(field.type)
-            for column, field in zip(
-                answered.columns[len(answers) :], list(job.schema)[width:], strict=True
-            )
-        ]
-        yield pa.RecordBatch.from_arrays([*batch.columns, *arrays], schema=job.schema)
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(contextlib.closing(RowFile(path))) for path in paths]
+        for batch in job.entities.batches(BATCH_ROWS):
+            answered = places.take(batch.num_rows)
+            _check_order(answered.columns[::2], done)
+            done += batch.num_rows
+            arrays = [
+                array
+                for file, place in zip(files, answered.columns[1::2], strict=True)
+                for array in file.take(place.to_numpy())
+            ]
+            yield pa.RecordBatch.from_arrays([*batch.columns, *arrays], schema=job.schema)
 
 
 class _Slices:
@@ -243,8 +298,7 @@ class _Slices:
 def _check_order(numbers: Sequence[pa.ChunkedArray], start: int) -> None:
     """An answer beside another row's key would be the worst of all errors: look at all of them."""
     for column in numbers:
-        wanted = pa.array(range(start, start + len(column)), pa.int64())
-        if not pc.all(pc.equal(column, wanted), min_count=0).as_py():
+        if not np.array_equal(column.to_numpy(), np.arange(start, start + len(column))):
             raise RuntimeError(f"answers are out of order after row {start:,}: nothing was written")
 
 
@@ -311,11 +365,12 @@ def _clear_errors(settings: Settings, generation: Generation) -> Iterator[None]:
         ) from error
 
 
-class _Removed:
-    """A file that is removed at the end, if it is there."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def close(self) -> None:
-        self._path.unlink(missing_ok=True)
+@contextlib.contextmanager
+def _scratch(lake: Lake) -> Iterator[Path]:
+    """A folder for this while, which a vacuum sweeps should this process be killed."""
+    folder = lake.storage.temporary("-training")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

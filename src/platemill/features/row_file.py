@@ -1,0 +1,71 @@
+"""Rows in a file, taken by their place: a random access that leaves memory to the kernel.
+
+The file is Arrow's own format, mapped: its pages are read when a row in them is asked for, and the
+kernel takes them back when memory is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+__all__ = ["RowFile", "write_row_file"]
+
+
+def write_row_file(
+    path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+) -> Iterator[int]:
+    """Write rows, and say after each batch how many it had; their places are counted from 0."""
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch.cast(schema))
+            yield batch.num_rows
+
+
+class RowFile:
+    """The rows of a file that ``write_row_file`` wrote. To be closed.
+
+    Args:
+        path: the file; it may be removed while it is open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._map = pa.memory_map(str(path))
+        self._reader = pa.ipc.open_file(self._map)
+        counts = [
+            self._reader.get_batch(i).num_rows for i in range(self._reader.num_record_batches)
+        ]
+        self._starts = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._map.close()
+
+    def take(self, places: npt.NDArray[np.int64]) -> list[pa.Array]:
+        """The columns of the rows at some places; below 0 is a row of nulls."""
+        order = np.argsort(places, kind="stable")
+        sorted_places = places[order]
+        bounds = np.searchsorted(sorted_places, self._starts)
+        parts = [_nulls(self._reader.schema, int(bounds[0]))]
+        for number, start in enumerate(self._starts[:-1]):
+            chosen = sorted_places[bounds[number] : bounds[number + 1]]
+            if len(chosen):
+                parts.append(self._reader.get_batch(number).take(pa.array(chosen - start)))
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        found = pa.Table.from_batches(parts).combine_chunks().take(pa.array(back))
+        return [_whole(column) for column in found.columns]
+
+
+def _nulls(schema: pa.Schema, rows: int) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [pa.nulls(rows, field.type) for field in schema], schema=schema
+    )
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
