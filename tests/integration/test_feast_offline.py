@@ -202,7 +202,7 @@ def test_every_object_says_what_it_is(told: list[Told], settings: Settings) -> N
             column.name: column.description for column in table.features
         }
         for field in view.features:
-            assert field.tags.get("unit", "") == table.column(field.name).unit
+            assert field.tags["unit"] == (table.column(field.name).unit or "none")
     services = {service.name: service for service in store.list_feature_services()}
     assert set(services) == {service.name for service in SERVICES}
     for service in services.values():
