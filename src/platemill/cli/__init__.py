@@ -11,6 +11,7 @@ import sys
 
 import typer
 
+from platemill.cli.catalog import catalog
 from platemill.cli.demo import demo
 from platemill.cli.doctor import doctor
 from platemill.cli.evaluate import evaluate
@@ -46,6 +47,7 @@ app.command()(run)
 app.command()(sql)
 app.command()(lookup)
 app.command()(training_set)
+app.command()(catalog)
 app.command()(status)
 app.command()(generations)
 app.command()(rollback)
