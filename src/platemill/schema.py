@@ -583,7 +583,7 @@ CHECK_RESULTS = Table(
         Column("severity", TEXT, "block: a night with such rows is not published; or warn"),
         Column("failed", COUNT, "rows, or groups of rows, that break the check", "count"),
         Column("value", MEAN, "the worst that was measured; null: failed says it", "", True),
-        Column("detail", TEXT, "one of what broke the check, for people", "", True),
+        Column("detail", TEXT, "one of what broke the check, for people", "", True, pii=True),
     ),
     key=("run_id", "generation", "table_name", "check_name"),
     partition="day",

@@ -13,9 +13,9 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from platemill.features.catalog import SERVICES, VIEWS
-from platemill.schema import FACTS, INVENTORY, TABLES, Table
+from platemill.schema import DERIVED, FACTS, INVENTORY, TILES, Table
 from platemill.warehouse.duck import mentioned
-from platemill.warehouse.tiles import read_sql
+from platemill.warehouse.sql_files import read_sql
 
 __all__ = ["ARCHIVE", "Lineage", "Node", "draw_lineage", "find_lineage"]
 
@@ -35,8 +35,8 @@ class Node:
 
     Attributes:
         name: of the table, view or service.
-        kind: ``source``, ``fact``, ``tile``, ``view`` (a tile that features are taken from) or
-            ``service``; a page's colours follow it.
+        kind: ``source``, ``fact``, ``tile`` (or a view over tiles), ``view`` (what the feature
+            store takes) or ``service``; a page's colours follow it.
         page: the page that tells more; empty if there is none.
     """
 
@@ -96,7 +96,7 @@ class Lineage:
 
 
 def find_lineage(sql: Path) -> Lineage:
-    """Read who is made from whom.
+    """Read who is made from whom; what tells about the others, as check results do, is not in it.
 
     Args:
         sql: the folder of SQL files, one folder a table version.
@@ -109,20 +109,21 @@ def find_lineage(sql: Path) -> Lineage:
         INVENTORY.name: Node(INVENTORY.name, "source"),
     }
     parents: dict[str, tuple[str, ...]] = {ARCHIVE: (), INVENTORY.name: (ARCHIVE,)}
-    facts = {table.name for table in FACTS}
-    served = {table.name for table in VIEWS}
-    for table in TABLES.values():
-        kind = "fact" if table.name in facts else "view" if table.name in served else "tile"
-        nodes[table.name] = Node(table.name, kind, f"{table.name}.html")
-        parents[table.name] = (INVENTORY.name,) if kind == "fact" else _sources(sql, table)
+    for table in (*FACTS, *TILES, *DERIVED):
+        nodes[table.name] = Node(table.name, _kind(table), f"{table.name}.html")
+        parents[table.name] = (INVENTORY.name,) if table in FACTS else _sources(sql, table)
     for service in SERVICES:
         nodes[service.name] = Node(service.name, "service", f"{service.name}.html")
         parents[service.name] = tuple(t.name for t in VIEWS if t.entity == service.join_key)
     return Lineage(nodes, parents)
 
 
+def _kind(table: Table) -> str:
+    return "fact" if table in FACTS else "view" if table in VIEWS else "tile"
+
+
 def _sources(sql: Path, table: Table) -> tuple[str, ...]:
-    text = read_sql(sql, table.name, "query.sql")
+    text = read_sql(sql, table.name, "query.sql" if table.derived_from is None else "view.sql")
     return tuple(source.name for source in mentioned(text) if source is not table)
 
 

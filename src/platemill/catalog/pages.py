@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from platemill.catalog import wording
 from platemill.catalog.folder import refuse_foreign, replaced_folder
@@ -19,7 +20,7 @@ from platemill.catalog.snippets import service_snippets, table_snippets, views_o
 from platemill.catalog.statistics import SAMPLE_ROWS
 from platemill.catalog.survey import Survey, TableFacts, survey
 from platemill.catalog.words import column_rows, table_summary
-from platemill.features.catalog import ENTITIES, SERVICES
+from platemill.features.catalog import ENTITIES, SERVICES, VIEWS
 from platemill.schema import FACTS, SCHEMA_VERSION
 from platemill.settings import Settings
 
@@ -100,7 +101,7 @@ def _render(settings: Settings, found: Survey) -> dict[str, str]:
         "show_values": found.show_values,
     }
     notes = {
-        name: f"{wording.count(facts.rows)} rows"
+        name: f"{'≈ ' if facts.estimated else ''}{wording.count(facts.rows)} rows"
         for name, facts in found.tables.items()
         if facts.rows is not None
     }
@@ -147,9 +148,9 @@ def _render(settings: Settings, found: Survey) -> dict[str, str]:
             facts=facts,
             summary=summaries[name],
             columns=column_rows(facts, show_values=found.show_values),
-            services=[s for s in SERVICES if s.join_key == facts.table.entity],
+            services=[s for s in SERVICES if facts.table in views_of(s.join_key)],
             entity=next((k for k in ENTITIES if k.join_key == facts.table.entity), None),
-            drawing=draw_lineage(found.lineage.around(name), marked={name}, notes=notes),
+            drawing=_drawing(found, name, notes),
             snippets=table_snippets(settings, facts.table, _key_of(found, facts)),
         )
     for service in SERVICES:
@@ -170,12 +171,17 @@ def _render(settings: Settings, found: Survey) -> dict[str, str]:
                 }
                 for table in views_of(service.join_key)
             ],
-            drawing=draw_lineage(
-                found.lineage.around(service.name), marked={service.name}, notes=notes
-            ),
+            drawing=_drawing(found, service.name, notes),
             snippets=service_snippets(settings, service, found.keys[service.join_key], at),
         )
     return pages
+
+
+def _drawing(found: Survey, name: str, notes: Mapping[str, str]) -> Markup:
+    """A node's part of the lineage; empty if it is in none."""
+    if name not in found.lineage.nodes:
+        return Markup("")
+    return draw_lineage(found.lineage.around(name), marked={name}, notes=notes)
 
 
 def _key_of(found: Survey, facts: TableFacts) -> str | None:
@@ -198,7 +204,7 @@ def _glance(found: Survey) -> dict[str, Any]:
         "known_at": max(known, default=None),
         "bytes": sum(item.bytes for item in found.tables.values()),
         "fields": sum(len(item.table.columns) for item in found.tables.values()),
-        "features": sum(len(item.table.features) for item in found.tables.values()),
+        "features": sum(len(table.features) for table in VIEWS),
     }
 
 

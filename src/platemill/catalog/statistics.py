@@ -111,8 +111,8 @@ class TableStatistics:
 class Periods:
     """Values of the newest periods: the rows, and by column what its value is and the values.
 
-    Numbers have their mean, lists the mean number of their elements, everything else the number
-    of different values.
+    Numbers have their mean, lists of numbers the mean of their means, lists of texts their mean
+    length, everything else the number of different values.
     """
 
     rows: tuple[Point, ...]
@@ -197,7 +197,8 @@ def measure_periods(
             case "number":
                 asked.append(f"favg({_finite(column)})")
             case "list":
-                asked.append(f"favg(len({name}))")
+                numbers = column_kind(column.type.value_type) == "number"
+                asked.append(f"favg(list_avg({name}))" if numbers else f"favg(len({name}))")
             case _:
                 asked.append(f"approx_count_distinct({name})")
     partition, shown = _name(table.partition), _name(table.name)
@@ -216,14 +217,21 @@ def measure_periods(
     counted = {row[0]: float(row[1]) for row in rows}
     found = {}
     for place, column in enumerate(table.columns, start=2):
-        kind = column_kind(column.type)
-        what = {"number": "mean", "list": "mean length"}.get(kind, "different values")
+        what = _by_period(column)
         values = {row[0]: _float(row[place]) for row in rows}
         found[column.name] = (
             f"{what} by {step}",
             tuple(Point(day, values.get(day)) for day in days),
         )
     return Periods(tuple(Point(day, counted.get(day, 0.0)) for day in days), found)
+
+
+def _by_period(column: Column) -> str:
+    kind = column_kind(column.type)
+    if kind == "list":
+        numbers = column_kind(column.type.value_type) == "number"
+        return "mean of the lists' means" if numbers else "mean length"
+    return "mean" if kind == "number" else "different values"
 
 
 def _calendar(days: Iterable[date], step: Period) -> list[date]:
@@ -413,9 +421,13 @@ def _frequent(connection: duckdb.DuckDBPyConnection, rows: str, counted: str) ->
         f"SELECT v, count(*) AS n FROM ({rows}) WHERE v IS NOT NULL "
         f"GROUP BY v ORDER BY n DESC, v LIMIT {_TOP}"
     ).fetchall()
-    bars = tuple(Bar(str(value), float(n), value, value) for value, n in top)
+    bars = tuple(Bar(_label(value), float(n), value, value) for value, n in top)
     rest = all_rows - sum(n for _, n in top)
     return {"bars": bars, "bars_of": f"{counted} by value", "frequent": True, "rest": rest}
+
+
+def _label(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _finite(column: Column) -> str:
@@ -437,7 +449,6 @@ def _name(name: str) -> str:
 
 
 def _row(connection: duckdb.DuckDBPyConnection, sql: str) -> Sequence[Any]:
-    row: Sequence[Any] | None = connection.execute(sql).fetchone()
-    if row is None:
-        raise AssertionError(f"no row from: {sql}")
-    return row
+    """The only row of an answer. It is read to its end: DuckDB has one open answer at a time."""
+    [row] = connection.execute(sql).fetchall()
+    return row  # type: ignore[no-any-return]

@@ -21,10 +21,11 @@ from platemill.catalog.statistics import (
 from platemill.errors import RetryableError
 from platemill.features.catalog import ENTITIES
 from platemill.lake import Generation, open_lake
-from platemill.schema import TABLES, Table
+from platemill.schema import CHECK_RESULTS, TABLES, Table
 from platemill.settings import Settings
-from platemill.warehouse.duck import connect, create_view
+from platemill.warehouse.duck import connect, show_generation
 from platemill.warehouse.publish import finish_publish
+from platemill.warehouse.sql_files import derived_sql
 
 __all__ = ["Survey", "TableFacts", "survey"]
 
@@ -45,7 +46,10 @@ class TableFacts:
         last: the last one.
         until: the newest ``event_timestamp``: up to when the table tells.
         known_at: when its newest row was made.
+        newest: the newest period that it tells of.
         rows_by_period: rows of each of the newest periods.
+        keys: of a table without files, how many keys were looked at, and how many there are.
+        checks: what its checks found the last time that it was checked, a row a check.
     """
 
     table: Table
@@ -54,14 +58,26 @@ class TableFacts:
     bytes: int = 0
     first: date | None = None
     last: date | None = None
+    newest: date | None = None
     until: datetime | None = None
     known_at: datetime | None = None
     rows_by_period: tuple[Point, ...] = ()
+    keys: tuple[int, int] | None = None
+    checks: tuple[dict[str, Any], ...] = ()
 
     @property
     def rows(self) -> int | None:
-        """Its rows; None before the first night."""
-        return None if self.statistics is None else self.statistics.rows
+        """Its rows, estimated if only some keys were looked at; None before the first night."""
+        if self.statistics is None:
+            return None
+        if self.keys is None or self.keys[0] == 0:
+            return self.statistics.rows
+        return self.statistics.rows * self.keys[1] // self.keys[0]
+
+    @property
+    def estimated(self) -> bool:
+        """Whether ``rows`` is an estimate."""
+        return self.keys is not None and self.keys[0] < self.keys[1]
 
 
 @dataclass(frozen=True)
@@ -112,24 +128,32 @@ def survey(
     if generation is None:
         empty = {table.name: TableFacts(table) for table in TABLES.values()}
         return Survey(None, empty, lineage, keys, show_values)
-    tables = {}
+    tables: dict[str, TableFacts] = {}
     with connect(
         lake, memory=settings.duckdb_memory, threads=settings.duckdb_threads
     ) as connection:
         try:
-            for table in TABLES.values():
-                create_view(connection, lake, table, generation.partitions(table.name).values())
-            for table in TABLES.values():
+            show_generation(connection, lake, generation, settings.sql)
+            # Base tables first: a derived one says how fresh it is by them.
+            for table in sorted(TABLES.values(), key=lambda table: table.derived_from is not None):
                 log(f"looking at {table.name}")
+                if table.derived_from is not None:
+                    base = tables[table.derived_from]
+                    tables[table.name] = _look_at_derived(
+                        connection, settings, generation, table, base, sample_rows, show_values
+                    )
+                    continue
                 tables[table.name] = _look_at(
                     connection, generation, table, show_values, sample_rows
                 )
             keys |= _example_keys(connection, tables, show_values)
+            checks = _checks(connection, show_values)
         except duckdb.IOException as error:
             raise RetryableError(
                 f"a file of generation {generation.number} of {lake.url} could not be read, a "
                 f"vacuum may have removed it: {error}"
             ) from error
+    tables = {name: replace(tables[name], checks=checks.get(name, ())) for name in TABLES}
     return Survey(generation, tables, lineage, keys, show_values)
 
 
@@ -159,10 +183,75 @@ def _look_at(
         bytes=sum(entry.bytes for entry in files.values()),
         first=columns[table.partition].low,
         last=columns[table.partition].high,
+        newest=columns[table.partition].high,
         until=_newest(statistics, ("event_timestamp", "captured_at")),
         known_at=_newest(statistics, ("created_timestamp", "processed_at", "checked_at")),
         rows_by_period=periods.rows,
     )
+
+
+def _look_at_derived(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    generation: Generation,
+    table: Table,
+    base: TableFacts,
+    sample_rows: int,
+    show_values: bool,
+) -> TableFacts:
+    """Compute a table that has no files, for some of its keys if there are many rows below it.
+
+    Its rows change from day to day by themselves. Those up to the generation's time do not.
+    """
+    key = _name(table.entity or table.key[0])
+    below = _name(base.table.name)
+    [different] = _row(connection, f"SELECT count(DISTINCT {key}) FROM {below}")
+    chosen = different
+    rows = f"SELECT * FROM memory.{below}"
+    if (base.rows or 0) > sample_rows:
+        chosen = max(1, different * sample_rows // (base.rows or 1))
+        rows += (
+            f" WHERE {key} IN (SELECT {key} FROM (SELECT DISTINCT {key} FROM memory.{below}) "
+            f"ORDER BY hash({key}), {key} LIMIT {chosen})"
+        )
+    made = derived_sql(settings.sql, table, rows, current=True)
+    shown = _name(table.name)
+    connection.execute(
+        f"CREATE TEMP TABLE {shown} AS SELECT * FROM ({made}) WHERE event_timestamp <= ?",
+        [generation.created_at],
+    )
+    try:
+        facts = _look_at(connection, generation, table, show_values, sample_rows)
+    finally:
+        connection.execute(f"DROP TABLE {shown}")
+    return replace(
+        facts,
+        keys=(chosen, different),
+        newest=base.newest,
+        until=base.until,
+        known_at=base.known_at,
+    )
+
+
+def _checks(
+    connection: duckdb.DuckDBPyConnection, show_values: bool
+) -> dict[str, tuple[dict[str, Any], ...]]:
+    """What each table's checks found the last time that the table was checked."""
+    rows = connection.execute(
+        f"SELECT table_name, check_name, severity, failed, value, detail, generation, checked_at "
+        f"FROM {_name(CHECK_RESULTS.name)} "
+        "QUALIFY generation = max(generation) OVER (PARTITION BY table_name) "
+        "ORDER BY table_name, severity, check_name"
+    )
+    names = [column[0] for column in rows.description or ()]
+    found: dict[str, tuple[dict[str, Any], ...]] = {}
+    for row in rows.fetchall():
+        said = dict(zip(names, row, strict=True))
+        if not show_values:
+            # One of what broke a check: a plate, most likely.
+            said["detail"] = None
+        found[row[0]] = (*found.get(row[0], ()), said)
+    return found
 
 
 def _newest(statistics: TableStatistics, names: Sequence[str]) -> Any:
@@ -172,25 +261,33 @@ def _newest(statistics: TableStatistics, names: Sequence[str]) -> Any:
 def _example_keys(
     connection: duckdb.DuckDBPyConnection, tables: dict[str, TableFacts], show_values: bool
 ) -> dict[str, str]:
-    """A key of each entity that has rows in the newest partition of one of its views."""
+    """A key of each entity from the newest partition of its first view, if it may be shown."""
     return dict(_example_key(connection, facts) for facts in _speaking(tables, show_values))
 
 
 def _speaking(tables: dict[str, TableFacts], show_values: bool) -> Iterator[TableFacts]:
     for kind in ENTITIES:
-        views = [facts for facts in tables.values() if facts.table.entity == kind.join_key]
-        for facts in views[:1]:
-            personal = facts.table.column(kind.join_key).pii
-            if facts.rows and (show_values or not personal):
-                yield facts
+        facts = next(f for f in tables.values() if f.table.entity == kind.join_key)
+        if facts.rows and (show_values or not facts.table.column(kind.join_key).pii):
+            yield facts
 
 
 def _example_key(connection: duckdb.DuckDBPyConnection, facts: TableFacts) -> tuple[str, str]:
     entity = facts.table.entity
-    row = connection.execute(
-        f'SELECT min("{entity}") FROM "{facts.table.name}" WHERE "{facts.table.partition}" = ?',
-        [facts.last],
-    ).fetchone()
-    if entity is None or row is None:
+    if entity is None:
         raise AssertionError(facts.table.name)
-    return entity, row[0]
+    [(key,)] = connection.execute(
+        f"SELECT min({_name(entity)}) FROM {_name(facts.table.name)} "
+        f"WHERE {_name(facts.table.partition)} = ?",
+        [facts.last],
+    ).fetchall()
+    return entity, key
+
+
+def _name(name: str) -> str:
+    return f'"{name}"'
+
+
+def _row(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    [row] = connection.execute(sql).fetchall()
+    return tuple(row)

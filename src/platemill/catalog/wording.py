@@ -77,5 +77,6 @@ def time_to_live(value: timedelta) -> str:
 
 
 def capitalised(text: str) -> str:
-    """A text with its first letter large; the rest stays as it is."""
-    return text[:1].upper() + text[1:]
+    """A text with its first letter large, unless it begins with the name of a column."""
+    first = text.partition(" ")[0]
+    return text if "_" in first else text[:1].upper() + text[1:]

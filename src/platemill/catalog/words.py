@@ -11,6 +11,7 @@ from platemill.catalog.charts import bars_chart, line_chart
 from platemill.catalog.statistics import Bar, ColumnStatistics, Point, column_kind
 from platemill.catalog.survey import TableFacts
 from platemill.catalog.wording import count, number, share, stamp, time_to_live
+from platemill.features.catalog import VIEWS
 from platemill.schema import FACTS, TILES, Column
 from platemill.warehouse.duck import sql_type
 
@@ -43,7 +44,7 @@ def table_summary(facts: TableFacts) -> dict[str, Any]:
         "ttl": None if table.ttl is None else time_to_live(table.ttl),
         "chart": chart,
         "chart_of": f"rows by {period}",
-        "chart_span": _span(facts.rows_by_period),
+        "chart_span": _ends(facts.rows_by_period),
         "feature_count": len(table.features),
         "chart_most": max((int(p.value or 0) for p in facts.rows_by_period), default=0),
         "words": _words(facts),
@@ -62,8 +63,10 @@ def table_summary(facts: TableFacts) -> dict[str, Any]:
 
 def _kind(facts: TableFacts) -> str:
     table = facts.table
-    if table.entity is not None:
+    if table in VIEWS:
         return "feature view"
+    if table.derived_from is not None:
+        return "view"
     return "fact" if table in FACTS else "tile" if table in TILES else "table"
 
 
@@ -196,10 +199,14 @@ def _span(points: tuple[Point, ...]) -> str:
     return stamp(first) if first == last else f"{stamp(first)} to {stamp(last)}"
 
 
+def _ends(points: tuple[Point, ...]) -> tuple[str, str]:
+    return (stamp(points[0].period), stamp(points[-1].period)) if points else ("", "")
+
+
 def _words(facts: TableFacts) -> str:
     """What a card is found by."""
     table = facts.table
     tags = [part for tag in table.tags.items() for part in tag]
     said = [table.name, table.description, table.owner, table.entity or "", *tags]
-    said += ["feature view"] if table.entity else []
+    said.append(_kind(facts))
     return " ".join(said).lower()

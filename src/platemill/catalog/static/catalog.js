@@ -43,7 +43,7 @@ function showAges() {
     const [unit, length] = units.find(([, size]) => Math.abs(seconds) >= size) ?? ["minute", 60];
     const many = Math.floor(Math.abs(seconds) / length);
     const said = many === 0 ? "now" : `${many} ${unit}${many === 1 ? "" : "s"}`;
-    age.textContent = many === 0 ? "now" : seconds < 0 ? `in ${said}` : `${said} ago`;
+    age.textContent = many === 0 ? "· now" : seconds < 0 ? `· in ${said}` : `· ${said} ago`;
   }
 }
 
@@ -133,12 +133,21 @@ function followLineage(svg) {
   }
 }
 
+// On a small screen a drawing begins with the box that the page is about.
+function showMarked(box) {
+  const marked = box.querySelector(".marked");
+  if (marked === null) return;
+  const [inner, outer] = [marked.getBoundingClientRect(), box.getBoundingClientRect()];
+  box.scrollLeft += inner.left - outer.left - (outer.width - inner.width) / 2;
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   document.querySelector(".theme").addEventListener("click", toggleTheme);
   for (const button of document.querySelectorAll(".copy")) {
     button.addEventListener("click", () => copy(button));
   }
   for (const svg of document.querySelectorAll("svg.lineage")) followLineage(svg);
+  for (const box of document.querySelectorAll(".scroll")) showMarked(box);
   const box = document.getElementById("search");
   if (box) {
     box.addEventListener("input", () => search(box.value));
