@@ -31,6 +31,8 @@ __all__ = ["Survey", "TableFacts", "survey"]
 
 # A plate that every page may show: the one that the docs use.
 _NOBODYS_KEY = "A123BC77"
+# Trailing windows have up to four rows for each day, and compute each from up to ninety.
+_ROWS_OF_ONE = 10
 
 
 @dataclass(frozen=True)
@@ -208,8 +210,10 @@ def _look_at_derived(
     [different] = _row(connection, f"SELECT count(DISTINCT {key}) FROM {below}")
     chosen = different
     rows = f"SELECT * FROM memory.{below}"
-    if (base.rows or 0) > sample_rows:
-        chosen = max(1, different * sample_rows // (base.rows or 1))
+    # A row below becomes several, each with a look at its window.
+    most = max(1, sample_rows // _ROWS_OF_ONE)
+    if (base.rows or 0) > most:
+        chosen = max(1, different * most // (base.rows or 1))
         rows += (
             f" WHERE {key} IN (SELECT {key} FROM (SELECT DISTINCT {key} FROM memory.{below}) "
             f"ORDER BY hash({key}), {key} LIMIT {chosen})"

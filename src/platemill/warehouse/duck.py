@@ -92,6 +92,8 @@ def connect(
             }
         )
         connection.execute("SET TimeZone = 'UTC'")
+        # After two seconds it is drawn on stdout, into whatever is written there.
+        connection.execute("SET enable_progress_bar = false")
     except duckdb.Error as error:
         raise ConfigurationError(
             f"DuckDB refuses duckdb_memory={memory!r}, duckdb_threads={threads}: {error}"

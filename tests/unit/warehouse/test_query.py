@@ -15,7 +15,7 @@ from platemill.errors import ConfigurationError
 from platemill.lake import open_lake
 from platemill.schema import TABLES, TILES, Table
 from platemill.settings import Settings
-from platemill.warehouse.duck import shown_generation, sql_type, write_warehouse
+from platemill.warehouse.duck import connect, shown_generation, sql_type, write_warehouse
 from platemill.warehouse.publish import finish_publish
 from platemill.warehouse.query import run_sql
 from platemill.warehouse.sql_files import read_sql
@@ -256,3 +256,10 @@ def test_nothing_is_left_in_the_spill_folder(settings: Settings) -> None:
     night(settings, [A])
     run_sql(settings, "SELECT 1")
     assert not list((settings.lake / "_tmp").iterdir())
+
+
+def test_a_long_answer_draws_nothing_on_stdout(settings: Settings) -> None:
+    # DuckDB's bar would be in the JSON that --json prints, and in a CSV.
+    with connect(open_lake(settings)) as connection:
+        asked = "SELECT current_setting('enable_progress_bar')"
+        assert connection.execute(asked).fetchall() == [(False,)]
