@@ -12,7 +12,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from platemill.features.catalog import SERVICES, VIEWS
+from platemill.features.catalog import SERVICES, VIEWS, views_of
 from platemill.schema import DERIVED, FACTS, INVENTORY, TILES, Table
 from platemill.warehouse.duck import mentioned
 from platemill.warehouse.sql_files import read_sql
@@ -114,7 +114,7 @@ def find_lineage(sql: Path) -> Lineage:
         parents[table.name] = (INVENTORY.name,) if table in FACTS else _sources(sql, table)
     for service in SERVICES:
         nodes[service.name] = Node(service.name, "service", f"{service.name}.html")
-        parents[service.name] = tuple(t.name for t in VIEWS if t.entity == service.join_key)
+        parents[service.name] = tuple(table.name for table in views_of(service))
     return Lineage(nodes, parents)
 
 

@@ -16,11 +16,11 @@ from markupsafe import Markup
 from platemill.catalog import wording
 from platemill.catalog.folder import refuse_foreign, replaced_folder
 from platemill.catalog.lineage import draw_lineage
-from platemill.catalog.snippets import service_snippets, table_snippets, views_of
+from platemill.catalog.snippets import service_snippets, table_snippets
 from platemill.catalog.statistics import SAMPLE_ROWS
 from platemill.catalog.survey import Survey, TableFacts, survey
 from platemill.catalog.words import column_rows, table_summary
-from platemill.features.catalog import ENTITIES, SERVICES, VIEWS
+from platemill.features.catalog import ENTITIES, SERVICES, VIEWS, views_of
 from platemill.schema import FACTS, SCHEMA_VERSION
 from platemill.settings import Settings
 
@@ -118,7 +118,7 @@ def _render(settings: Settings, found: Survey) -> dict[str, str]:
             services=[
                 {
                     "service": service,
-                    "views": [summaries[table.name] for table in views_of(service.join_key)],
+                    "views": [summaries[table.name] for table in views_of(service)],
                 }
                 for service in SERVICES
             ],
@@ -127,7 +127,7 @@ def _render(settings: Settings, found: Survey) -> dict[str, str]:
             entities=[
                 {
                     "kind": kind,
-                    "views": [summaries[table.name] for table in views_of(kind.join_key)],
+                    "views": [s for s in summaries.values() if s["table"].entity == kind.join_key],
                 }
                 for kind in ENTITIES
             ],
@@ -148,7 +148,7 @@ def _render(settings: Settings, found: Survey) -> dict[str, str]:
             facts=facts,
             summary=summaries[name],
             columns=column_rows(facts, show_values=found.show_values),
-            services=[s for s in SERVICES if facts.table in views_of(s.join_key)],
+            services=[s for s in SERVICES if facts.table in views_of(s)],
             entity=next((k for k in ENTITIES if k.join_key == facts.table.entity), None),
             drawing=_drawing(found, name, notes),
             snippets=table_snippets(settings, facts.table, _key_of(found, facts)),
@@ -169,7 +169,7 @@ def _render(settings: Settings, found: Survey) -> dict[str, str]:
                         found.tables[table.name], show_values=found.show_values, features=True
                     ),
                 }
-                for table in views_of(service.join_key)
+                for table in views_of(service)
             ],
             drawing=_drawing(found, service.name, notes),
             snippets=service_snippets(settings, service, found.keys[service.join_key], at),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shlex
 import textwrap
@@ -9,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from platemill.features.catalog import ENTITIES, VIEWS, EntityKind, Service
+from platemill.features.catalog import ENTITIES, Service, views_of
 from platemill.schema import Table
 from platemill.settings import Settings
 from platemill.warehouse.duck import text_literal
 
-__all__ = ["Snippet", "service_snippets", "table_snippets", "views_of"]
+__all__ = ["Snippet", "service_snippets", "table_snippets"]
 
 _MOST_COLUMNS = 8
 
@@ -27,11 +29,6 @@ class Snippet:
     language: str
     text: str
     hint: str = ""
-
-
-def views_of(join_key: str) -> tuple[Table, ...]:
-    """The feature views of an entity."""
-    return tuple(table for table in VIEWS if table.entity == join_key)
 
 
 def table_snippets(settings: Settings, table: Table, key: str | None) -> list[Snippet]:
@@ -79,6 +76,14 @@ def service_snippets(settings: Settings, service: Service, key: str, at: datetim
             "what the online store holds",
         ),
         Snippet(
+            "Make a training set",
+            "sh",
+            f"cat > entities.csv <<'END'\n{_csv(service.join_key, key, moment)}END\n"
+            f"platemill training-set --home {home} --service {service.name} "
+            "--entities entities.csv --out training.parquet",
+            "a row an entity and time; correct in time, and streamed to the file",
+        ),
+        Snippet(
             "Python: online features",
             "python",
             f"{_open(settings, service)}\n"
@@ -110,7 +115,7 @@ def service_snippets(settings: Settings, service: Service, key: str, at: datetim
         Snippet(
             "SQL",
             "sql",
-            _service_sql(entity, key),
+            _service_sql(service, key),
             "the newest row of each view, as it is served online",
         ),
     ]
@@ -129,6 +134,13 @@ def _open(settings: Settings, service: Service) -> str:
         f"store = open_store(load_settings(home={_text(str(settings.home))}{bucket}))\n"
         f'service = store.get_feature_service("{service.name}")'
     )
+
+
+def _csv(join_key: str, key: str, moment: str) -> str:
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerows([(join_key, "event_timestamp"), (key, moment)])
+    return lines.getvalue()
 
 
 def _ask(settings: Settings, sql: str) -> str:
@@ -163,23 +175,23 @@ def _asked_by(table: Table) -> str | None:
     return next((name for name in table.key if name in keys), None)
 
 
-def _service_sql(entity: EntityKind, key: str) -> str:
+def _service_sql(service: Service, key: str) -> str:
     """The latest row of each view, in one row, with the names that Feast gives."""
-    selected = [entity.join_key]
+    selected = [service.join_key]
     joins = []
-    for table in views_of(entity.join_key):
+    for table in views_of(service):
         selected += [f"{table.name}.{c.name} AS {table.name}__{c.name}" for c in table.features]
         joins.append(
             f"LEFT JOIN (\n"
             f"    SELECT * FROM {table.name}\n"
-            f"    WHERE {entity.join_key} = {text_literal(key)}\n"
+            f"    WHERE {service.join_key} = {text_literal(key)}\n"
             "        AND pipeline_version = (SELECT pipeline_version FROM generation)\n"
             "    ORDER BY event_timestamp DESC, created_timestamp DESC\n"
             "    LIMIT 1\n"
-            f") AS {table.name} USING ({entity.join_key})"
+            f") AS {table.name} USING ({service.join_key})"
         )
     columns = ",\n    ".join(selected)
-    start = f"(SELECT {text_literal(key)} AS {entity.join_key}) AS asked"
+    start = f"(SELECT {text_literal(key)} AS {service.join_key}) AS asked"
     return f"SELECT\n    {columns}\nFROM {start}\n" + "\n".join(joins)
 
 

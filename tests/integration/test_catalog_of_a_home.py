@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from catalog_homes import EVIL, PLATES, published_home, sql_home
 from pages_read import Page, read_pages
@@ -285,17 +286,28 @@ def test_a_services_python_gives_what_its_sql_gives(
 
 
 @pytest.mark.parametrize("page", ["camera_day_v1", "camera_load_v1", "plate_day_v1"])
-def test_the_shells_lines_answer(settings: Settings, pages: dict[str, Page], page: str) -> None:
+def test_the_shells_lines_answer(
+    settings: Settings, pages: dict[str, Page], page: str, tmp_path: Path
+) -> None:
     lines = [text for kind, text in pages[f"{page}.html"].snippets if kind == "sh"]
     assert lines
     folder = Path(sys.executable).parent
     environment = {**os.environ, **QUIET_ENVIRONMENT, "PATH": f"{folder}:{os.environ['PATH']}"}
     for line in lines:
         done = subprocess.run(
-            ["bash", "-euc", line], capture_output=True, text=True, check=False, env=environment
+            ["bash", "-euc", line],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+            cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
+    if "load" in page:
+        [row] = pq.read_table(tmp_path / "training.parquet").to_pylist()
+        assert row["camera_id"] in pages["camera_day_v1.html"].text
+        assert row["camera_day_v1__images"] > 0
 
 
 def test_the_command(settings: Settings, tmp_path: Path) -> None:
