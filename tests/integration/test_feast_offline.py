@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from small_lake import PROJECT, Photo, at, night, settings_for
 
-from platemill.features.catalog import SERVICES, VIEWS
+from platemill.features.catalog import OFFLINE_VIEWS, SERVICES, TRAINING_SERVICES, VIEWS
 from platemill.features.store import open_store
 from platemill.lake import Generation
 from platemill.schema import TABLES, Table
@@ -99,7 +99,6 @@ def training_set(store: Any) -> pd.DataFrame:
                 "plate_week_v1:cameras",
             ],
             full_feature_names=True,
-            filter_by_created_timestamp=True,
         )
         frame: pd.DataFrame = job.to_df()
     return frame.sort_values(["plate", "event_timestamp"], ignore_index=True)
@@ -190,9 +189,10 @@ def test_a_key_that_lost_its_row_is_null_from_then_on(tmp_path: Path) -> None:
 def test_every_object_says_what_it_is(told: list[Told], settings: Settings) -> None:
     store = open_store(settings)
     views = {view.name: view for view in store.list_feature_views()}
-    assert set(views) == {table.name for table in VIEWS}
-    for table in VIEWS:
+    assert set(views) == {table.name for table in (*VIEWS, *OFFLINE_VIEWS)}
+    for table in (*VIEWS, *OFFLINE_VIEWS):
         view = views[table.name]
+        assert view.online == (table in VIEWS)
         assert view.description == table.description
         assert view.owner == table.owner
         assert view.ttl == table.ttl
@@ -204,7 +204,7 @@ def test_every_object_says_what_it_is(told: list[Told], settings: Settings) -> N
         for field in view.features:
             assert field.tags["unit"] == (table.column(field.name).unit or "none")
     services = {service.name: service for service in store.list_feature_services()}
-    assert set(services) == {service.name for service in SERVICES}
+    assert set(services) == {service.name for service in (*SERVICES, *TRAINING_SERVICES)}
     for service in services.values():
         assert service.description
         assert service.owner

@@ -139,6 +139,46 @@ def brute_force(
     return None if best is None else best.value
 
 
+def brute_force_windows(
+    versions: Iterable[Version], key: str | None, moment: datetime | None, *, corrected_past: bool
+) -> dict[int, list[Version]] | None:
+    """The days in each of a plate's trailing windows, by length, as they were known; or nothing.
+
+    A row stands at each day on which a day enters or leaves a window, and answers for 90 days.
+    """
+    if key is None or moment is None:
+        return None
+    table = TABLES["plate_trailing_v1"]
+    assert table.ttl is not None
+    own = [v for v in versions if v.key == key and v.pipeline == PIPELINE]
+    known = [v for v in own if corrected_past or v.created <= moment]
+    points = {v.start + timedelta(days=days) for v in own for days in (0, 7, 28, 90)}
+    rows = [
+        point
+        for point in points
+        if _midnight_after(point) <= moment
+        and any(timedelta(0) <= point - v.start <= timedelta(days=90) for v in known)
+    ]
+    as_of = max(rows, default=None)
+    if as_of is None or _midnight_after(as_of) + table.ttl < moment:
+        return None
+    newest: dict[date, Version] = {}
+    for version in sorted(known, key=lambda v: v.created):
+        newest[version.start] = version
+    return {
+        days: [
+            v
+            for v in newest.values()
+            if v.value is not None and timedelta(0) <= as_of - v.start < timedelta(days=days)
+        ]
+        for days in (7, 28, 90)
+    }
+
+
+def _midnight_after(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+
+
 def first_days(table: Table, around: date) -> list[date]:
     """The first days of three periods that follow one another."""
     assert table.period is not None

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from platemill.errors import ConfigurationError
-from platemill.schema import TILES, Table
+from platemill.schema import DERIVED, TILES, Table
 
 __all__ = [
     "ENTITIES",
+    "OFFLINE_VIEWS",
     "SERVICES",
+    "TRAINING_SERVICES",
     "VIEWS",
     "EntityKind",
     "Service",
@@ -41,11 +43,20 @@ class EntityKind:
 
 @dataclass(frozen=True)
 class Service:
-    """A versioned set of views for one use. A change that breaks a reader makes the next one."""
+    """A versioned set of views for one use. A change that breaks a reader makes the next one.
+
+    Attributes:
+        name: as the command line and Feast call it.
+        join_key: the column that holds its key.
+        description: what it says, for people.
+        offline: whether it has the views that no online store holds, too.
+        owner: who answers for it.
+    """
 
     name: str
     join_key: str
     description: str
+    offline: bool = False
     owner: str = "data-engineering"
 
 
@@ -61,7 +72,19 @@ SERVICES = (
     Service("image_lookup_v1", "image_id", "everything that was read from an image"),
 )
 
+# No online store holds their trailing windows: these change every midnight.
+TRAINING_SERVICES = (
+    Service("plate_history_v1", "plate", "a plate's tiles and trailing windows", offline=True),
+    Service(
+        "camera_history_v1", "camera_id", "a camera's tiles and trailing windows", offline=True
+    ),
+)
+
 VIEWS: tuple[Table, ...] = tuple(table for table in TILES if table.entity is not None)
+"""What the online store holds, and training sets as well."""
+
+OFFLINE_VIEWS: tuple[Table, ...] = tuple(table for table in DERIVED if table.entity is not None)
+"""What is for training sets alone."""
 
 
 def entity_named(name: str) -> EntityKind:
@@ -83,10 +106,11 @@ def service_named(name: str) -> Service:
     Raises:
         ConfigurationError: there is none.
     """
-    for service in SERVICES:
+    services = (*SERVICES, *TRAINING_SERVICES)
+    for service in services:
         if service.name == name:
             return service
-    known = ", ".join(service.name for service in SERVICES)
+    known = ", ".join(service.name for service in services)
     raise ConfigurationError(f"there is no service {name!r}; there are: {known}")
 
 
@@ -96,13 +120,15 @@ def view_named(name: str) -> Table:
     Raises:
         ConfigurationError: there is none.
     """
-    for table in VIEWS:
+    views = (*VIEWS, *OFFLINE_VIEWS)
+    for table in views:
         if table.name == name:
             return table
-    known = ", ".join(table.name for table in VIEWS)
+    known = ", ".join(table.name for table in views)
     raise ConfigurationError(f"there is no view {name!r}; there are: {known}")
 
 
 def views_of(service: Service) -> tuple[Table, ...]:
     """The tables of a service's views."""
-    return tuple(table for table in VIEWS if table.entity == service.join_key)
+    views = (*VIEWS, *OFFLINE_VIEWS) if service.offline else VIEWS
+    return tuple(table for table in views if table.entity == service.join_key)

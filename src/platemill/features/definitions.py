@@ -9,7 +9,16 @@ import pyarrow as pa
 from feast import Entity, FeatureService, FeatureView, Field, ValueType
 from feast.types import Array, Float32, Float64, Int32, Int64, String, UnixTimestamp
 
-from platemill.features.catalog import ENTITIES, SERVICES, VIEWS, EntityKind, Service, views_of
+from platemill.features.catalog import (
+    ENTITIES,
+    OFFLINE_VIEWS,
+    SERVICES,
+    TRAINING_SERVICES,
+    VIEWS,
+    EntityKind,
+    Service,
+    views_of,
+)
 from platemill.features.source import LakeTable
 from platemill.schema import Column, Table
 
@@ -23,6 +32,9 @@ _TYPES: dict[pa.DataType, Any] = {
     pa.string(): String,
     pa.timestamp("us", tz="UTC"): UnixTimestamp,
 }
+
+_ONLINE = "a night after the period's end; a period that has begun is served too"
+_OFFLINE = "a night after the day's end; for training sets, not online"
 
 
 def feast_type(arrow: pa.DataType) -> Any:
@@ -45,8 +57,10 @@ def definitions() -> dict[str, Any]:
         )
         for entity in ENTITIES
     }
-    views = {table.name: _view(table, entities) for table in VIEWS}
-    services = {service.name: _service(service, views) for service in SERVICES}
+    views = {table.name: _view(table, entities) for table in (*VIEWS, *OFFLINE_VIEWS)}
+    services = {
+        service.name: _service(service, views) for service in (*SERVICES, *TRAINING_SERVICES)
+    }
     named = {f"{entity.name}_entity": entity for entity in entities.values()}
     return {**named, **views, **services}
 
@@ -69,13 +83,13 @@ def _view(table: Table, entities: dict[str, Entity]) -> FeatureView:
             owner=table.owner,
             tags=dict(table.tags),
         ),
-        online=True,
+        online=table in VIEWS,
         description=table.description,
         owner=table.owner,
         tags={
             **table.tags,
             "table": table.name,
-            "freshness": "a night after the period's end; a period that has begun is served too",
+            "freshness": _ONLINE if table in VIEWS else _OFFLINE,
         },
     )
 

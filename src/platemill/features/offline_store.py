@@ -134,10 +134,11 @@ class LakeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
 
 def _access(config: RepoConfig) -> dict[str, Any]:
     given = config.offline_store
-    lake = open_lake(load_settings(home=Path(given.home), lake_url=given.lake_url))
+    settings = load_settings(home=Path(given.home), lake_url=given.lake_url)
+    lake = open_lake(settings)
     return {
         # Asked once: a night may be published while the views of one call are read.
-        "data_source_reader": partial(_read, lake, lake.current()),
+        "data_source_reader": partial(_read, lake, lake.current(), settings.sql),
         "data_source_writer": _write_data_source,
         "staging_location": config.offline_store.staging_location,
         "staging_location_endpoint_override": (
@@ -147,11 +148,11 @@ def _access(config: RepoConfig) -> dict[str, Any]:
 
 
 def _read(
-    lake: Lake, generation: Generation | None, data_source: DataSource, _repo_path: str
+    lake: Lake, generation: Generation | None, sql: Path, data_source: DataSource, _repo_path: str
 ) -> Any:
     if not isinstance(data_source, LakeTable):
         raise ConfigurationError(
             f"the source {data_source.name!r} is a {type(data_source).__name__}; "
             "this offline store reads tables of the lake only (platemill.features.source.LakeTable)"
         )
-    return read_lake_table(data_source, lake, generation)
+    return read_lake_table(data_source, lake, generation, sql)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import ibis
@@ -17,7 +18,7 @@ from feast.protos.feast.core.DataSource_pb2 import DataSource as DataSourceProto
 from feast.type_map import pa_to_feast_value_type
 
 from platemill.errors import ConfigurationError
-from platemill.features.versions import version_files
+from platemill.features.versions import version_files, version_rows
 from platemill.lake import Generation, Lake
 from platemill.schema import TABLES, Table
 
@@ -105,24 +106,34 @@ class LakeTable(DataSource):  # type: ignore[misc]
         return f'"{self.table}"'
 
 
-def read_lake_table(source: LakeTable, lake: Lake, generation: Generation | None) -> Any:
+def read_lake_table(source: LakeTable, lake: Lake, generation: Generation | None, sql: Path) -> Any:
     """A generation's rows of a table, and those they superseded, for Feast's joins.
 
     Only rows of the generation's pipeline version: a training set never mixes two models. A
     superseded row has an older ``created_timestamp``; a key that lost its row has a newer one
     that is all null.
 
+    Args:
+        source: which table.
+        lake: where its files are.
+        generation: which night's; None before the first.
+        sql: the folder of the SQL files, for tables that are derived from another.
+
     Returns:
         An ibis table with the schema's columns.
     """
     table = _schema_table(source.table)
-    entries = [] if generation is None else version_files(generation, table)
-    files = lake.storage.locate_all([entry.path for entry in entries])
+    files = [] if generation is None else version_files(generation, table)
     if generation is None or not files:
         return ibis.memtable(table.arrow.empty_table())
-    rows = ibis.read_parquet([str(path) for path in files], hive_partitioning=False)
-    rows = rows.filter(rows.pipeline_version == generation.pipeline_version)
-    return rows.select(table.arrow.names)
+    version = generation.pipeline_version
+    if table.derived_from is not None:
+        rows_sql = version_rows(lake, table, files, sql, version)
+        # Left to find the columns itself, ibis leaves a result open and the next query is refused.
+        return ibis.get_backend().sql(rows_sql, schema=ibis.Schema.from_pyarrow(table.arrow))
+    paths = lake.storage.locate_all([entry.path for entry in files])
+    rows = ibis.read_parquet([str(path) for path in paths], hive_partitioning=False)
+    return rows.filter(rows.pipeline_version == version).select(table.arrow.names)
 
 
 def _schema_table(name: str) -> Table:

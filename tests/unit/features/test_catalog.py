@@ -8,14 +8,23 @@ import sys
 import pytest
 
 from platemill.errors import ConfigurationError
-from platemill.features.catalog import ENTITIES, SERVICES, VIEWS, entity_named
-from platemill.schema import TABLES
+from platemill.features.catalog import (
+    ENTITIES,
+    OFFLINE_VIEWS,
+    SERVICES,
+    TRAINING_SERVICES,
+    VIEWS,
+    entity_named,
+    service_named,
+    views_of,
+)
+from platemill.schema import DERIVED, TABLES
 
 
 def test_every_view_has_an_entity_a_ttl_and_features() -> None:
     keys = {entity.join_key for entity in ENTITIES}
     assert {table.entity for table in VIEWS} == keys
-    for table in VIEWS:
+    for table in (*VIEWS, *OFFLINE_VIEWS):
         assert table.ttl is not None
         assert table.features
         assert table.entity in table.key
@@ -25,6 +34,16 @@ def test_every_view_has_an_entity_a_ttl_and_features() -> None:
 def test_every_service_of_an_entity_exists() -> None:
     assert {entity.service for entity in ENTITIES} == {service.name for service in SERVICES}
     assert {service.join_key for service in SERVICES} == {entity.join_key for entity in ENTITIES}
+
+
+def test_the_online_store_holds_no_derived_view() -> None:
+    assert OFFLINE_VIEWS == DERIVED
+    assert not [table for table in OFFLINE_VIEWS if table in VIEWS]
+    for service in SERVICES:
+        assert all(table in VIEWS for table in views_of(service))
+    for service in TRAINING_SERVICES:
+        assert any(table in OFFLINE_VIEWS for table in views_of(service))
+        assert service_named(service.name) is service
 
 
 def test_an_unknown_entity_is_named() -> None:
