@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
@@ -31,7 +31,9 @@ CHECK_RESULTS = pa.schema(_RESULT_FIELDS)
 _BLOCK = "block"
 
 
-def run_checks(settings: Settings, draft: Draft, inventory: pa.Table) -> pa.Table:
+def run_checks(
+    settings: Settings, draft: Draft, inventory: pa.Table | Iterable[pa.Table]
+) -> pa.Table:
     """Run every table's ``checks.sql`` over the partitions that a draft changes.
 
     Args:
@@ -52,8 +54,7 @@ def run_checks(settings: Settings, draft: Draft, inventory: pa.Table) -> pa.Tabl
     with connect(
         lake, memory=settings.duckdb_memory, threads=settings.duckdb_threads
     ) as connection:
-        connection.register("inventory", inventory.select(["uri", "day", "deleted_at"]))
-        days = frozenset(inventory["day"].unique().to_pylist())
+        days = _load_inventory(connection, inventory)
         for table in (*FACTS, *TILES):
             sql = read_sql(settings.sql, table.name, "checks.sql")
             _show_inside(connection, lake, draft, table, sql, days)
@@ -61,6 +62,21 @@ def run_checks(settings: Settings, draft: Draft, inventory: pa.Table) -> pa.Tabl
     results = pa.Table.from_pylist(found, schema=CHECK_RESULTS)
     _raise_on_block(found, draft)
     return results
+
+
+def _load_inventory(
+    connection: duckdb.DuckDBPyConnection, inventory: pa.Table | Iterable[pa.Table]
+) -> frozenset[date]:
+    """Make the table ``inventory``; returns its days."""
+    connection.execute(
+        "CREATE TEMP TABLE inventory (uri VARCHAR, day DATE, deleted_at TIMESTAMPTZ)"
+    )
+    for found in [inventory] if isinstance(inventory, pa.Table) else inventory:
+        connection.register("found", found)
+        connection.execute("INSERT INTO inventory SELECT uri, day, deleted_at FROM found")
+        connection.unregister("found")
+    rows = connection.execute("SELECT DISTINCT day FROM inventory").fetchall()
+    return frozenset(day for (day,) in rows)
 
 
 def _check(
