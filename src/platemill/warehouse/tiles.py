@@ -213,8 +213,7 @@ class _Part:
         )
 
     def _choose_touched(self) -> str:
-        """Make the table ``touched`` of the period's touched keys; returns the join that they are
-        chosen by."""
+        """Make the table ``touched`` of the period's touched keys; returns a join with it."""
         key = self.table.key[0]
         self.connection.execute(
             f'CREATE OR REPLACE TEMP TABLE touched AS SELECT DISTINCT "{key}" '
