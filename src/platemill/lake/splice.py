@@ -99,7 +99,11 @@ def splice_parquet(
 
 def _runs(metadata: pq.FileMetaData, keys: Sequence[str]) -> list[Run]:
     """The runs of row groups that hold keys, or that they belong into."""
-    ranges = [_range(metadata.row_group(n)) for n in range(metadata.num_row_groups)]
+    count = metadata.num_row_groups
+    statistics = [metadata.row_group(n).column(0).statistics for n in range(count)]
+    if not all(said is not None and said.has_min_max for said in statistics):
+        return [Run(0, count - 1, None, None, metadata.num_rows)]
+    ranges = [(said.min, said.max) for said in statistics]
     lows = [low for low, _ in ranges]
     touched: set[int] = set()
     for key in keys:
@@ -124,13 +128,6 @@ def _runs(metadata: pq.FileMetaData, keys: Sequence[str]) -> list[Run]:
             )
         )
     return found
-
-
-def _range(group: pq.RowGroupMetaData) -> tuple[str, str]:
-    said = group.column(0).statistics
-    if said is None or not said.has_min_max:
-        raise ValueError("a row group without statistics of its first column")
-    return said.min, said.max
 
 
 def _rewrite(

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from platemill.archive.inventory import Found, take_inventory
 from platemill.archive.retry import retry_inventory
@@ -35,7 +36,7 @@ from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
 from platemill.warehouse.budget import check_budget, to_try_again
 from platemill.warehouse.check_results import record_results
-from platemill.warehouse.checks import run_checks
+from platemill.warehouse.checks import REPORT, run_checks
 from platemill.warehouse.facts import Draft, merge_facts
 from platemill.warehouse.publish import finish_publish, publish
 from platemill.warehouse.tiles import build_tiles
@@ -334,6 +335,12 @@ class Night:
             results = run_checks(self._settings, draft, self._expected(), self.folder)
             self._draft = record_results(self._settings, draft, results)
         rows: list[dict[str, Any]] = results.to_pylist()
+        return rows
+
+    def checked(self) -> list[dict[str, Any]]:
+        """What the run's checks found when they last ran, also if they stopped the night."""
+        report = self.folder / REPORT
+        rows: list[dict[str, Any]] = pq.read_table(report).to_pylist() if report.exists() else []
         return rows
 
     def _expected(self) -> Iterator[pa.Table]:
