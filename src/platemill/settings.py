@@ -150,6 +150,15 @@ class Settings(BaseSettings):
     duckdb_threads: int = Field(
         2, gt=0, description="DuckDB's threads while building tiles and training sets"
     )
+    online_url: str | None = Field(
+        None,
+        description="Redis server of the online store and the database that is published "
+        "(`redis://user:password@host:6379/0`); default: a SQLite file in the home "
+        "(docs/online-store.md)",
+    )
+    online_staging_database: int = Field(
+        1, ge=0, description="Redis database in which a night is prepared; it belongs to no other"
+    )
     failpoints: Path | None = Field(
         None, description="for tests only: the folder that arms failpoints (docs/reliability.md)"
     )

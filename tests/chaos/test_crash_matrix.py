@@ -32,6 +32,7 @@ TELLING = [
     ("recognised", "tiles.period.before", "flow", "kill"),
     ("recognised", "tiles.history.after", "flow", "kill"),
     ("recognised", "features.stage.before", "flow", "kill"),
+    ("recognised", "features.chunk.after", "flow", "kill"),
     ("recognised", "features.rows.after", "flow", "kill"),
     ("recognised", "features.stage.after", "flow", "kill"),
     ("recognised", "publish.commit.before", "flow", "kill"),
@@ -63,8 +64,10 @@ def test_a_night_that_is_hit_and_run_again_is_as_one_that_was_not(
 
 def test_every_point_that_a_night_or_a_command_passes_is_in_the_matrix(world: Prepared) -> None:
     cells = cells_for(world.seed, world.hits, hits_each=HITS, in_job=IN_JOB)
-    # A bucket's points are passed where the lake is in a bucket: tests/integration/test_lake_s3*.
-    assert {cell.point for cell in cells} == {p for p in POINTS if not p.startswith("bucket.")}
+    # A bucket's points are passed where the lake is in a bucket: tests/integration/test_lake_s3*;
+    # Redis's where the online store is there: tests/integration/test_online_redis.py.
+    elsewhere = ("bucket.", "redis.")
+    assert {cell.point for cell in cells} == {p for p in POINTS if not p.startswith(elsewhere)}
     inside = {cell.point for cell in cells if own_victim(cell.point) == "worker"}
     for point in inside:
         victims = {cell.victim for cell in cells if cell.point == point and cell.how == "kill"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -20,7 +21,6 @@ from platemill.lake import Generation, open_lake
 from platemill.settings import Settings
 from platemill.warehouse.checks import run_checks
 from platemill.warehouse.draft import Draft
-from platemill.warehouse.duck import connect
 from platemill.warehouse.publish import publish
 
 A = Photo("file:///c1/a.jpg", "c1", at("2026-05-01 10:00:01.25"), (("A001AA77", 0.9), ("", 0.4)))
@@ -29,6 +29,12 @@ NEWER = Photo("file:///c2/n.jpg", "c2", at("2026-05-20 11:00"), (("A001AA77", 0.
 LATE = Photo("file:///c3/l.jpg", "c3", at("2026-05-01 12:00"), (("A001AA77", 0.5),))
 EMPTY = Photo("file:///c3/e.jpg", "c3", at("2026-05-01 13:00"))
 BROKEN = Photo("file:///c3/x.jpg", "c3", at("2026-05-01 14:00"), reason="truncated")
+
+
+@pytest.fixture(autouse=True)
+def on_the_first_night(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is expired yet."""
+    monkeypatch.setattr("platemill.features.online_store.now", lambda: NIGHT)
 
 
 @pytest.fixture
@@ -179,36 +185,69 @@ def test_a_store_that_was_not_published_is_never_served(settings: Settings) -> N
     assert (stamp.generation, stamp.run_id) == (2, "r2")
 
 
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of one night."""
+    settings = settings_for(tmp_path_factory.mktemp("pattern") / "home")
+    publish_night(settings, [A, B], 0)
+    return settings.home
+
+
+SPOILT = "packed_platemill_image_recognitions_v1"
+
+
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
         ("DELETE FROM {t} WHERE entity_key = (SELECT min(entity_key) FROM {t})", "1 are missing"),
-        (
-            "UPDATE {t} SET value = (SELECT value FROM {t} WHERE feature_name = 'copies') "
-            "WHERE feature_name = 'plates' AND value <> (SELECT value FROM {t} "
-            "WHERE feature_name = 'copies')",
-            "1 of 2 rows mismatch",
-        ),
-        ("UPDATE {t} SET event_ts = event_ts + 1", "2 of 2 rows mismatch"),
-        (
-            "INSERT INTO {t} SELECT x'00', feature_name, value, value_text, vector_value, "
-            "event_ts, created_ts FROM {t} WHERE feature_name = 'plates' LIMIT 1",
-            "1 are extra",
-        ),
+        ("DELETE FROM {t} WHERE entity_key = (SELECT max(entity_key) FROM {t})", "1 are missing"),
+        ("DELETE FROM {t}", "2 are missing"),
+        ("UPDATE {t} SET plates = copies WHERE plates <> copies", "1 of 2 rows mismatch.* plates:"),
+        ("UPDATE {t} SET event_ts = event_ts + 1", "2 of 2 rows mismatch.* event time: tile"),
+        ("UPDATE {t} SET created_ts = created_ts - 1", "2 of 2 rows mismatch.* creation: tile"),
+        ("UPDATE {t} SET created_ts = NULL", "2 of 2 rows mismatch"),
+        ("UPDATE {t} SET reason = X'1200'", "2 of 2 rows mismatch.* reason: tile None, online ''"),
+        # Bytes that are no message, of another type, or doubled.
+        ("UPDATE {t} SET texts = X'62FF'", "2 of 2 rows mismatch.* texts: .*online bytes 62ff"),
+        ("UPDATE {t} SET plates = boxes", "2 of 2 rows mismatch.* online bytes 8201"),
+        ("UPDATE {t} SET copies = CAST(copies || copies AS BLOB)", "2 of 2 rows mismatch"),
+        ("UPDATE {t} SET reason = ''", "2 of 2 rows mismatch.* reason: tile None, online ''"),
+        ("UPDATE {t} SET copies = 1", "2 of 2 rows mismatch.* copies: tile 1, online 1"),
+        ("UPDATE {t} SET copies = NULL", "2 of 2 rows mismatch.* copies: tile 1, online None"),
+        ("INSERT INTO {t} SELECT X'00', {c} FROM {t} LIMIT 1", "1 are extra.*extra key"),
+        ("INSERT INTO {t} SELECT CAST(entity_key || 'x' AS BLOB), {c} FROM {t}", "2 are extra"),
+        ("INSERT INTO {t} SELECT 'text', {c} FROM {t} LIMIT 1", "1 are extra"),
+        ("INSERT INTO {t} SELECT X'FF', {c} FROM {t} LIMIT 1", "1 are extra"),
     ],
 )
-def test_any_difference_from_the_tiles_is_found(settings: Settings, spoil: str, text: str) -> None:
-    from platemill.features.online import compare_view
-    from platemill.features.store import open_store
+def test_any_difference_from_the_tiles_is_found(
+    settings: Settings, pattern: Path, spoil: str, text: str
+) -> None:
+    from platemill.features.gate import compare_published
 
-    generation, _ = publish_night(settings, [A, B], 0)
+    shutil.copytree(pattern, settings.home, dirs_exist_ok=True)
+    assert compare_published(settings) == 14
+    columns = ["event_ts", "created_ts", *(column.name for column in VIEWS[-1].features)]
     with closing(sqlite3.connect(settings.features / "online_store.db")) as database, database:
-        done = database.execute(spoil.format(t="platemill_image_recognitions_v1"))
+        done = database.execute(spoil.format(t=SPOILT, c=", ".join(columns)))
         assert done.rowcount > 0
-    lake = open_lake(settings)
-    store = open_store(settings)
-    with connect(lake) as connection, pytest.raises(CheckFailed, match=text):
-        compare_view(connection, lake, store, generation, VIEWS[-1])
+    with pytest.raises(CheckFailed, match=text):
+        compare_published(settings)
+
+
+def test_a_difference_stops_the_night_and_the_next_writes_all_of_it_anew(
+    settings: Settings,
+) -> None:
+    publish_night(settings, [A, B], 0)
+    with closing(sqlite3.connect(settings.features / "online_store.db")) as database, database:
+        database.execute(f"DELETE FROM {SPOILT}")
+    draft = draft_night(settings, [NEWER], "r1", now=later(1))
+    with pytest.raises(CheckFailed, match="2 are missing"):
+        stage_online(settings, draft)
+    assert stage_online(settings, draft).full
+    publish(settings, draft)
+    finish_online(settings)
+    assert lookup(settings, "image", [A.content])[0]["found"]
 
 
 def test_staging_publishes_nothing(settings: Settings) -> None:

@@ -104,7 +104,7 @@ def main() -> int:
     # No Ray, no Triton, and Feast's seconds are spent elsewhere.
     stages.run_recognition = recognise_here  # type: ignore[assignment]
     stages.pipeline_version = lambda _: "p1"  # type: ignore[assignment]
-    stages.stage_online = lambda *_: StagedOnline(0, 0, 0, False)
+    stages.stage_online = lambda *_, **_given: StagedOnline(0, 0, 0, False)
     stages.finish_online = lambda _: False
     try:
         run(settings, given.archive, given.run_id)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from platemill.errors import ConfigurationError
 from platemill.features.catalog import VIEWS, EntityKind, entity_named
-from platemill.features.stamp import read_stamp
-from platemill.features.store import ONLINE_FILE, open_store
+from platemill.features.online import published_stamp
+from platemill.features.store import open_store
 from platemill.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class Lookup:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._online = settings.features / ONLINE_FILE
-        if read_stamp(self._online) is None:
+        self._settings = settings
+        if published_stamp(settings) is None:
             raise ConfigurationError(
                 f"nothing is published in {settings.home} yet: there is no online store of a "
                 "night in it. Run `platemill run` first"
@@ -53,9 +53,9 @@ class Lookup:
             return []
         # A night may be published between the two reads: then the answer is asked for again.
         while True:
-            before = read_stamp(self._online)
+            before = published_stamp(self._settings)
             rows = self._ask(kind, keys)
-            if before == read_stamp(self._online):
+            if before == published_stamp(self._settings):
                 break
         generation = None if before is None else before.generation
         return [{**row, "generation": generation} for row in rows]

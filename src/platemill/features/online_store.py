@@ -1,18 +1,38 @@
-"""Feast's SQLite online store, for a file that is replaced as a whole when a night is published."""
+"""Feast's SQLite online store, packed, for a file that is replaced when a night is published."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from feast.entity import Entity
 from feast.feature_view import FeatureView
+from feast.infra.infra_object import InfraObject
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig, _table_id
+from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import RepoConfig
 
-__all__ = ["PublishedSqliteOnlineStore", "PublishedSqliteOnlineStoreConfig"]
+from platemill.features.packed import Packed, RawRow
+from platemill.features.stamp import Stamp, mark_written_by_hand, stamp_in
+
+__all__ = [
+    "FeastRow",
+    "PublishedSqliteOnlineStore",
+    "PublishedSqliteOnlineStoreConfig",
+    "answer",
+    "is_expired",
+    "now",
+]
+
+FeastRow = tuple[datetime | None, dict[str, Value] | None]
+"""What a Feast store's reader answers for a key."""
+
+_NOT_FOUND: FeastRow = (None, None)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PublishedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[misc]
@@ -24,10 +44,15 @@ class PublishedSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore
 
 
 class PublishedSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
-    """The SQLite online store with two differences.
+    """The SQLite online store with these differences.
 
-    A process that lives for weeks sees a new night without a restart: the file is opened again
-    once another one stands in its place. And keys can be deleted, which a correction needs.
+    - A key's features are one row, read at once (``packed``); Feast's own store reads them, too.
+    - A view's time to live holds: an expired row is not found.
+    - A process that lives for weeks sees a new night without a restart: the file is opened again
+      once another one stands in its place.
+    - Keys can be deleted, which a correction needs.
+    - What ``feast materialize`` or ``feast push`` writes is remembered: it is not what the tiles
+      say, so that the next night writes the store anew.
     """
 
     _conn: sqlite3.Connection | None = None
@@ -43,7 +68,6 @@ class PublishedSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
         if self._conn is not None and now != self._opened:
             # The old connection may be answering in another thread: it is closed when let go.
             self._conn = None
-            self._table_has_value_num = None
         connection: sqlite3.Connection = super()._get_conn(config)
         if now is None:
             status = os.stat(path)  # noqa: PTH116
@@ -51,21 +75,156 @@ class PublishedSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
         self._opened = now
         return connection
 
-    def delete_keys(self, config: RepoConfig, table: FeatureView, keys: Sequence[Any]) -> None:
-        """Delete all features of some entity keys (``EntityKey`` protos) of a view."""
+    @staticmethod
+    def packed(config: RepoConfig, view: FeatureView) -> Packed:
+        """How a view lies in the file."""
         name = _table_id(
-            config.project, table, config.registry.enable_online_feature_view_versioning
+            config.project, view, config.registry.enable_online_feature_view_versioning
         )
+        return Packed(name, tuple(feature.name for feature in view.features))
+
+    def online_read(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: Sequence[Any],
+        requested_features: Sequence[str] | None = None,
+    ) -> list[FeastRow]:
+        """The newest row of each key, as Feast's stores answer; an expired one is not found."""
+        packed = self.packed(config, table)
+        wanted = packed.features if requested_features is None else tuple(requested_features)
         version = config.entity_key_serialization_version
-        rows = [(serialize_entity_key(key, version),) for key in keys]
+        keys = [serialize_entity_key(key, version) for key in entity_keys]
+        found = packed.read(self._get_conn(config), keys, wanted)
+        moment = now()
+        return [answer(found.get(key), wanted, table, moment) for key in keys]
+
+    def stock_read(
+        self, config: RepoConfig, table: FeatureView, entity_keys: Sequence[Any]
+    ) -> list[FeastRow]:
+        """What Feast's own SQLite store reads from this file; it knows no time to live."""
+        stock = SqliteOnlineStore()
+        stock._conn = self._get_conn(config)
+        rows: list[FeastRow] = stock.online_read(config, table, list(entity_keys))
+        return rows
+
+    def read_raw(
+        self, config: RepoConfig, views: Sequence[FeatureView], keys: Sequence[bytes]
+    ) -> list[list[RawRow | None]]:
+        """What is stored for some serialised entity keys, expired or not.
+
+        Returns:
+            A list a view of a row a key, None for a key without one. The values are in the order
+            of the view's features.
+        """
+        connection = self._get_conn(config)
+        return _rows(connection, [self.packed(config, view) for view in views], keys)
+
+    def read_stamped(
+        self, config: RepoConfig, views: Sequence[FeatureView], keys: Sequence[bytes]
+    ) -> tuple[Stamp | None, list[list[RawRow | None]]]:
+        """``read_raw``, with the stamp of the very generation that the rows are of."""
+        # A file holds one generation for as long as it lives: the next one is another file.
+        connection = self._get_conn(config)
+        packed = [self.packed(config, view) for view in views]
+        return stamp_in(connection), _rows(connection, packed, keys)
+
+    def online_write_batch(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: Sequence[tuple[Any, dict[str, Value], datetime, datetime | None]],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Write rows by hand, as ``feast materialize`` and ``feast push`` do. A night does not."""
+        packed = self.packed(config, table)
+        version = config.entity_key_serialization_version
         connection = self._get_conn(config)
         with connection:
-            connection.executemany(f'DELETE FROM "{name}" WHERE entity_key = ?', rows)
+            mark_written_by_hand(connection)
+            for key, values, event, created in data:
+                connection.execute(
+                    packed.insert(list(values)),
+                    (
+                        serialize_entity_key(key, version),
+                        _seconds(event),
+                        None if created is None else _seconds(created),
+                        *(value.SerializeToString() for value in values.values()),
+                    ),
+                )
+                if progress:
+                    progress(1)
+
+    def update(
+        self,
+        config: RepoConfig,
+        tables_to_delete: Sequence[FeatureView],
+        tables_to_keep: Sequence[FeatureView],
+        entities_to_delete: Sequence[Entity],
+        entities_to_keep: Sequence[Entity],
+        partial: bool,
+    ) -> None:
+        """Create the tables of views, add the columns that they lack, drop those of views gone."""
+        connection = self._get_conn(config)
+        with connection:
+            for view in tables_to_keep:
+                self.packed(config, view).create(connection)
+            for view in tables_to_delete:
+                self.packed(config, view).drop(connection)
+
+    def plan(self, config: RepoConfig, desired_registry_proto: Any) -> list[InfraObject]:
+        """Nothing: what Feast would plan are tables of its own layout."""
+        return []
+
+    def delete_keys(self, config: RepoConfig, table: FeatureView, keys: Sequence[Any]) -> None:
+        """Delete all features of some entity keys (``EntityKey`` protos) of a view."""
+        version = config.entity_key_serialization_version
+        connection = self._get_conn(config)
+        with connection:
+            mark_written_by_hand(connection)
+            given = [serialize_entity_key(key, version) for key in keys]
+            self.packed(config, table).delete(connection, given)
 
     def count_keys(self, config: RepoConfig, table: FeatureView) -> int:
         """How many entity keys of a view have features."""
-        name = _table_id(
-            config.project, table, config.registry.enable_online_feature_view_versioning
-        )
-        row = self._get_conn(config).execute(f'SELECT count(DISTINCT entity_key) FROM "{name}"')
-        return int(row.fetchone()[0])
+        return self.packed(config, table).count(self._get_conn(config))
+
+
+def answer(
+    row: RawRow | None, features: Sequence[str], view: FeatureView, moment: datetime
+) -> FeastRow:
+    """A stored row as Feast's readers answer it: not found if there is none, or it is expired."""
+    if row is None:
+        return _NOT_FOUND
+    event = _EPOCH + timedelta(seconds=row[0])
+    if is_expired(event, view.ttl, moment):
+        return _NOT_FOUND
+    values = {}
+    for name, data in zip(features, row[2], strict=True):
+        value = Value()
+        value.ParseFromString(data or b"")
+        values[name] = value
+    return event, values
+
+
+def now() -> datetime:
+    """The time by which a row is expired."""
+    return datetime.now(UTC)
+
+
+def is_expired(event: datetime | None, ttl: timedelta | None, moment: datetime) -> bool:
+    """Whether a row does not answer any more: its event is longer ago than its time to live."""
+    return bool(ttl) and event is not None and moment - event > (ttl or timedelta(0))
+
+
+def _rows(
+    connection: sqlite3.Connection, views: Sequence[Packed], keys: Sequence[bytes]
+) -> list[list[RawRow | None]]:
+    found = [packed.read(connection, keys) for packed in views]
+    return [[rows.get(key) for key in keys] for rows in found]
+
+
+def _seconds(time: datetime) -> int:
+    """Whole seconds since 1970; a time without a zone is UTC."""
+    aware = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    return (aware - _EPOCH) // timedelta(seconds=1)

@@ -41,9 +41,14 @@ class FileEntry:
     bytes: int
     digest: str = ""
 
+    @property
+    def content(self) -> str:
+        """The hash of its bytes, with the partition that it lies in."""
+        return _content(self.path)
+
     def same_rows(self, other: FileEntry | None) -> bool:
         """Whether both files hold the same bytes, whoever wrote them and when."""
-        return other is not None and _content(self.path) == _content(other.path)
+        return other is not None and self.content == other.content
 
 
 Partitions = Mapping[date, FileEntry]

@@ -9,9 +9,12 @@ from typing import Any
 
 from platemill.errors import ConfigurationError
 from platemill.failpoints import failpoint
-from platemill.features.online import finish_online, stage_online, sweep_staged
-from platemill.features.stamp import read_stamp
-from platemill.features.store import ONLINE_FILE
+from platemill.features.online import (
+    finish_online,
+    published_stamp,
+    stage_online,
+    sweep_staged,
+)
 from platemill.lake import Generation, Lake, open_lake
 from platemill.lake.intents import Aim, declare, intents, withdraw
 from platemill.lake.lease import PUBLISH, Holder, Lease, live_runs
@@ -207,7 +210,7 @@ def _difference(draft: Draft, current: Generation, to: int) -> dict[str, Any]:
 def _shown(settings: Settings) -> tuple[int | None, int | None]:
     """The generations that ``warehouse.duckdb`` and the online store show."""
     sql = shown_generation(settings.warehouse_file)
-    stamp = read_stamp(settings.features / ONLINE_FILE)
+    stamp = published_stamp(settings)
     return (sql[0] if sql else None, stamp.generation if stamp else None)
 
 

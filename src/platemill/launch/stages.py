@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import time
@@ -14,14 +15,13 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from platemill.archive.inventory import Found, take_inventory
 from platemill.archive.retry import retry_inventory
 from platemill.documents import write_json
-from platemill.errors import GenerationConflict, ShardsIncomplete
+from platemill.errors import GenerationConflict, LeaseHeld, ShardsIncomplete
 from platemill.failpoints import failpoint
-from platemill.features.online import finish_online, stage_online
+from platemill.features.online import OnlineProgress, finish_online, is_behind, stage_online
 from platemill.lake import ShardRecord, open_lake
 from platemill.lake.inventory import load_inventory, newest_inventory, save_inventory
 from platemill.lake.lease import PUBLISH, Holder, day_lease
@@ -35,8 +35,7 @@ from platemill.serving.repository import repository_of
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
 from platemill.warehouse.budget import check_budget, to_try_again
-from platemill.warehouse.check_results import record_results
-from platemill.warehouse.checks import REPORT, run_checks
+from platemill.warehouse.checks import run_checks
 from platemill.warehouse.facts import Draft, merge_facts
 from platemill.warehouse.publish import finish_publish, publish
 from platemill.warehouse.tiles import build_tiles
@@ -128,8 +127,22 @@ class Night:
 
     def repair(self) -> None:
         """Finish what a run that died after its commit had left to do."""
-        finish_publish(self._settings)
-        finish_online(self._settings)
+        settings = self._settings
+        finish_publish(settings)
+        if settings.online_url is None:
+            finish_online(settings)
+            return
+        # A server's database is prepared by one run at a time: who holds the lease. If another
+        # does, it leaves the store whole by itself.
+        finish_online(settings, rebuild=False)
+        if not is_behind(settings):
+            return
+        with (
+            contextlib.suppress(LeaseHeld),
+            Holder(self._lake.storage, self.run_id, settings.lease_seconds) as holder,
+        ):
+            holder.acquire(PUBLISH, above=self._lake.fence(PUBLISH))
+            finish_online(settings)
 
     def inventory(self, progress: Callable[[int], None] | None = None) -> Found:
         """Find what the archives hold; a run looks once and keeps the answer in its folder."""
@@ -323,35 +336,23 @@ class Night:
         return len(self._draft.days)
 
     def checks(self) -> list[dict[str, Any]]:
-        """Check the draft and keep what was found in it; returns a row a check.
-
-        The rows are in ``checks.parquet`` of the run's folder, too, whatever they say.
+        """Check the draft; returns a row a check.
 
         Raises:
             CheckFailed: a blocking check failed; nothing is published.
         """
         with self._timed("checks"):
-            draft = self._drafted()
-            results = run_checks(self._settings, draft, self._expected(), self.folder)
-            self._draft = record_results(self._settings, draft, results)
+            results = run_checks(self._settings, self._drafted(), self._expected())
         rows: list[dict[str, Any]] = results.to_pylist()
         return rows
 
-    def checked(self) -> list[dict[str, Any]]:
-        """What the run's checks found when they last ran, also if they stopped the night."""
-        report = self.folder / REPORT
-        rows: list[dict[str, Any]] = pq.read_table(report).to_pylist() if report.exists() else []
-        return rows
-
-    def _expected(self) -> Iterator[pa.Table]:
-        """``uri, day, deleted_at`` of what the run found on the days whose facts it may change.
-
-        A table a day, so that a backfill of years is never in memory at once.
-        """
+    def _expected(self) -> pa.Table:
+        """``uri, day, deleted_at`` of what the run found on the days whose facts it may change."""
         found, asked = self.inventory(), self._request
         inventory = load_inventory(self._lake.storage, found.saved)
         unseen = Found.unseen(self.folder)["uri"]
         days = {*self._plan.touched_days, *self._drafted().days}
+        tables = []
         for day in sorted(days if asked.days is None else days & asked.days):
             rows = inventory.read(day, ["uri", "day", "deleted_at"])
             if asked.retry:
@@ -359,12 +360,19 @@ class Night:
             else:
                 gone = pc.is_in(rows["uri"], value_set=unseen)
                 wanted = pc.and_not(pa.array(found.scope.covers(rows["uri"])), gone)
-            yield rows.filter(wanted)
+            tables.append(rows.filter(wanted))
+        return pa.concat_tables([inventory.empty(["uri", "day", "deleted_at"]), *tables])
 
-    def features(self) -> dict[str, int]:
-        """Stage the online store; returns rows written and compared."""
+    def features(
+        self, progress: Callable[[OnlineProgress], object] | None = None
+    ) -> dict[str, int]:
+        """Stage the online store; returns rows written and compared.
+
+        Args:
+            progress: called after each chunk of rows.
+        """
         with self._timed("features"):
-            staged = stage_online(self._settings, self._drafted())
+            staged = stage_online(self._settings, self._drafted(), progress=progress)
         return {"written": staged.written, "compared": staged.compared}
 
     def publish(self) -> int:

@@ -165,9 +165,10 @@ def _import_all() -> None:
     import feast  # noqa: F401
     import ray.job_submission  # noqa: F401
 
-    import platemill.features.convert
     import platemill.features.definitions
+    import platemill.features.gate
     import platemill.features.online
+    import platemill.features.staging
     import platemill.features.store
     import platemill.launch.generations
     import platemill.launch.stages  # noqa: F401
@@ -175,19 +176,9 @@ def _import_all() -> None:
 
 def _compare(settings: Settings) -> int:
     """Compare the published online store with the tiles; 3 if they differ."""
-    from platemill.features.catalog import VIEWS
-    from platemill.features.online import compare_view
-    from platemill.features.store import open_store
-    from platemill.lake import open_lake
-    from platemill.warehouse.duck import connect
+    from platemill.features.gate import compare_published
 
-    lake = open_lake(settings)
-    generation = lake.current()
-    assert generation is not None
-    store = open_store(settings, settings.features)
-    with connect(lake) as connection:
-        for table in VIEWS:
-            compare_view(connection, lake, store, generation, table)
+    compare_published(settings)
     return 0
 
 
