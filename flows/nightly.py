@@ -11,6 +11,7 @@ import contextlib
 import datetime as dt
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -23,6 +24,7 @@ from prefect.tasks import Task
 
 from platemill.documents import write_json
 from platemill.errors import (
+    CheckFailed,
     GenerationConflict,
     LeaseLost,
     PlatemillError,
@@ -167,7 +169,11 @@ def _publish_night(night: Night) -> None:
             dirty = merge_facts(night)
             logger.info("days changed: %s", ", ".join(map(str, dirty)))
             build_tiles(night)
-            checked = run_checks(night)
+            try:
+                checked = run_checks(night)
+            except CheckFailed:
+                _show_checks(night.checked())
+                raise
             stage_features(night)
             try:
                 number = publish(night)
@@ -177,7 +183,30 @@ def _publish_night(night: Night) -> None:
                     raise
                 logger.warning("%s; merging the facts again", conflict)
     logger.info("generation %d is published", number)
-    create_table_artifact(key="checks", table=checked, description="Checks of the night")
+    _show_checks(checked)
+
+
+def _show_checks(rows: list[dict[str, Any]]) -> None:
+    """Show what checks found: a line in the log for each warning, and a table, the worst first."""
+    logger = get_run_logger()
+    shown = []
+    for row in rows:
+        said = {"block": "stopped the night", "warn": "warning"}[row["severity"]]
+        result = said if row["failed"] else "ok"
+        if result == "warning":
+            logger.warning(
+                "check %s of %s: %d, %s",
+                row["check_name"],
+                row["table_name"],
+                row["failed"],
+                row["detail"],
+            )
+        columns = ("table_name", "check_name", "severity", "failed", "value", "detail")
+        shown.append({"result": result, **{name: row[name] for name in columns}})
+    shown.sort(key=lambda row: ("stopped the night", "warning", "ok").index(row["result"]))
+    counts = Counter(row["result"] for row in shown)
+    what = ", ".join(f"{counts[name]} {name}" for name in sorted(counts))
+    create_table_artifact(key="checks", table=shown, description=f"Checks of the night: {what}")
 
 
 def _report(summary: dict[str, Any]) -> str:

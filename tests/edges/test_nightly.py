@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
 from prefect.testing.utilities import prefect_test_harness
 
 from flows import nightly as edge
@@ -20,6 +24,17 @@ from platemill.errors import (
 )
 
 STAGES = ["recognise", "facts", "tiles", "checks", "features", "publish"]
+
+
+def found(check: str, severity: str, failed: int) -> dict[str, Any]:
+    return {
+        "table_name": "camera_day_v1",
+        "check_name": check,
+        "severity": severity,
+        "failed": failed,
+        "value": 0.3,
+        "detail": "c1",
+    }
 
 
 class FailingNight:
@@ -36,7 +51,8 @@ class FailingNight:
             "plan": 3,
             "has_work": True,
             "facts": [],
-            "checks": [{"check": "conservation", "failed": 0}],
+            "checks": [found("keys_unique", "block", 0), found("confidence_drift", "warn", 2)],
+            "checked": [found("confidence_drift", "warn", 0), found("conservation", "block", 1)],
             "publish": 7,
             "finish": {"run_id": "r1", "generation": 7, "seconds": {"total": 1.0}},
         }
@@ -87,6 +103,25 @@ def test_stages_run_in_order(run: Callable[[FailingNight], Any]) -> None:
     assert stages(night) == STAGES
 
 
+def shown_checks() -> Any:
+    """Checks and results of the newest table that the flow made, in its order."""
+    with get_client(sync_client=True) as client:
+        [artifact, *_] = client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["checks"])),
+            sort=ArtifactSort.CREATED_DESC,
+        )
+    rows = json.loads(artifact.data)
+    return [(row["check_name"], row["result"]) for row in rows]
+
+
+def test_checks_are_shown_the_worst_first(
+    run: Callable[[FailingNight], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    run(FailingNight({}))
+    assert shown_checks() == [("confidence_drift", "warning"), ("keys_unique", "ok")]
+    assert "check confidence_drift of camera_day_v1: 2, c1" in caplog.text
+
+
 def test_a_server_that_does_not_answer_is_asked_again(run: Callable[[FailingNight], Any]) -> None:
     night = FailingNight({"recognise": [ServerUnavailable("once"), ServerUnavailable("twice")]})
     run(night)
@@ -98,6 +133,7 @@ def test_a_failed_check_stops_before_publishing(run: Callable[[FailingNight], An
     with pytest.raises(CheckFailed, match="conservation"):
         run(night)
     assert stages(night) == STAGES[: STAGES.index("checks") + 1]
+    assert shown_checks() == [("conservation", "stopped the night"), ("confidence_drift", "ok")]
 
 
 def test_a_day_over_its_error_budget_stops_before_the_facts(

@@ -14,7 +14,10 @@ from platemill.failpoints import failpoint
 from platemill.lake.generation import FileEntry
 from platemill.lake.storage import Storage, clear_disk_errors
 
-__all__ = ["write_parquet"]
+__all__ = ["GROUP_ROWS", "open_writer", "write_parquet"]
+
+GROUP_ROWS = 65_536
+"""Rows of a row group."""
 
 _CHUNK = 1 << 20
 
@@ -60,12 +63,17 @@ def write_parquet(
         temporary.unlink(missing_ok=True)
 
 
+def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """A writer of the lake's files: each batch that it is given becomes a row group."""
+    # Statistics leave NaN out, and DuckDB believes them: a NaN would pass every comparison.
+    told = [field.name for field in schema if not pa.types.is_floating(field.type)]
+    return pq.ParquetWriter(path, schema, compression="zstd", write_statistics=told)
+
+
 def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
     """Write a Parquet file; returns its rows."""
     rows = 0
-    # Statistics leave NaN out, and DuckDB believes them: a NaN would pass every comparison.
-    told = [field.name for field in schema if not pa.types.is_floating(field.type)]
-    with pq.ParquetWriter(path, schema, compression="zstd", write_statistics=told) as writer:
+    with open_writer(path, schema) as writer:
         for batch in batches:
             if batch.num_rows:
                 rows += batch.num_rows

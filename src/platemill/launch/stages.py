@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from platemill.archive.inventory import Found, take_inventory
 from platemill.archive.retry import retry_inventory
@@ -35,7 +36,8 @@ from platemill.serving.repository import repository_of
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
 from platemill.warehouse.budget import check_budget, to_try_again
-from platemill.warehouse.checks import run_checks
+from platemill.warehouse.check_results import record_results
+from platemill.warehouse.checks import REPORT, run_checks
 from platemill.warehouse.facts import Draft, merge_facts
 from platemill.warehouse.publish import finish_publish, publish
 from platemill.warehouse.tiles import build_tiles
@@ -336,23 +338,35 @@ class Night:
         return len(self._draft.days)
 
     def checks(self) -> list[dict[str, Any]]:
-        """Check the draft; returns a row a check.
+        """Check the draft and keep what was found in it; returns a row a check.
+
+        The rows are in ``checks.parquet`` of the run's folder, too, whatever they say.
 
         Raises:
             CheckFailed: a blocking check failed; nothing is published.
         """
         with self._timed("checks"):
-            results = run_checks(self._settings, self._drafted(), self._expected())
+            draft = self._drafted()
+            results = run_checks(self._settings, draft, self._expected(), self.folder)
+            self._draft = record_results(self._settings, draft, results)
         rows: list[dict[str, Any]] = results.to_pylist()
         return rows
 
-    def _expected(self) -> pa.Table:
-        """``uri, day, deleted_at`` of what the run found on the days whose facts it may change."""
+    def checked(self) -> list[dict[str, Any]]:
+        """What the run's checks found when they last ran, also if they stopped the night."""
+        report = self.folder / REPORT
+        rows: list[dict[str, Any]] = pq.read_table(report).to_pylist() if report.exists() else []
+        return rows
+
+    def _expected(self) -> Iterator[pa.Table]:
+        """``uri, day, deleted_at`` of what the run found on the days whose facts it may change.
+
+        A table a day, so that a backfill of years is never in memory at once.
+        """
         found, asked = self.inventory(), self._request
         inventory = load_inventory(self._lake.storage, found.saved)
         unseen = Found.unseen(self.folder)["uri"]
         days = {*self._plan.touched_days, *self._drafted().days}
-        tables = []
         for day in sorted(days if asked.days is None else days & asked.days):
             rows = inventory.read(day, ["uri", "day", "deleted_at"])
             if asked.retry:
@@ -360,8 +374,7 @@ class Night:
             else:
                 gone = pc.is_in(rows["uri"], value_set=unseen)
                 wanted = pc.and_not(pa.array(found.scope.covers(rows["uri"])), gone)
-            tables.append(rows.filter(wanted))
-        return pa.concat_tables([inventory.empty(["uri", "day", "deleted_at"]), *tables])
+            yield rows.filter(wanted)
 
     def features(
         self, progress: Callable[[OnlineProgress], object] | None = None

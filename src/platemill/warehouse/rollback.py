@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from platemill.errors import ConfigurationError
 from platemill.lake import Generation
-from platemill.lake.generation import Kind
-from platemill.schema import FACTS, SCHEMA_VERSION
+from platemill.lake.generation import Kind, Partitions
+from platemill.schema import CHECK_RESULTS, FACTS, SCHEMA_VERSION
 from platemill.warehouse.draft import NO_FENCES, Draft, time_after
 
 __all__ = ["draft_rollback", "holds_the_same"]
@@ -25,7 +25,8 @@ def draft_rollback(
 ) -> Draft:
     """Begin a generation with the tables, history and pipeline version of an older one.
 
-    Nothing is written: the older one's files are named again.
+    Nothing is written: the older one's files are named again. ``check_results`` stays as it is:
+    what was found out about the nights that are taken back is why they are.
 
     Args:
         current: the current generation.
@@ -50,26 +51,35 @@ def draft_rollback(
         created_at=time_after(current, now or datetime.now(UTC)),
         kind=Kind.ROLLBACK,
         restores=target.number,
+        tables={**target.tables, CHECK_RESULTS.name: current.partitions(CHECK_RESULTS.name)},
         fences={**current.fences, **fences},
     )
     changed = {
         table: tuple(
             sorted(
                 day
-                for day in {*current.partitions(table), *target.partitions(table)}
-                if current.partitions(table).get(day) != target.partitions(table).get(day)
+                for day in {*current.partitions(table), *generation.partitions(table)}
+                if current.partitions(table).get(day) != generation.partitions(table).get(day)
             )
         )
-        for table in {*current.tables, *target.tables}
+        for table in {*current.tables, *generation.tables}
     }
     days = {day for table in FACTS for day in changed.get(table.name, ())}
     return Draft(generation, current, tuple(sorted(days)), changed)
 
 
 def holds_the_same(one: Generation, other: Generation) -> bool:
-    """Whether readers see the same in both."""
-    return (one.tables, one.history, one.pipeline_version) == (
-        other.tables,
+    """Whether readers see the same in both, but for what checks found."""
+    return (_shown(one), one.history, one.pipeline_version) == (
+        _shown(other),
         other.history,
         other.pipeline_version,
     )
+
+
+def _shown(generation: Generation) -> dict[str, Partitions]:
+    return {
+        name: partitions
+        for name, partitions in generation.tables.items()
+        if name != CHECK_RESULTS.name
+    }

@@ -13,7 +13,7 @@ from chaos.world import Fact
 from platemill.lake.generation import Generation
 from platemill.lake.inventory import newest_inventory
 from platemill.lake.storage import LocalStorage
-from platemill.schema import TABLES
+from platemill.schema import CHECK_RESULTS, TABLES
 
 __all__ = ["Contents", "contents_of", "differences", "generations_of", "hashes_of", "lies"]
 
@@ -22,6 +22,8 @@ Contents = dict[str, list[str]]
 
 # When and by which attempt a row was made is not what it says.
 _ATTEMPT = frozenset({"run_id", "processed_at", "created_at", "created_timestamp", "attempts"})
+# What checks found is the log of the nights that there were, not of what is in the archive.
+_LOGS = frozenset({CHECK_RESULTS.name})
 # Of these only whether there is a time: it is the clock's.
 _WHETHER = frozenset({"deleted_at"})
 
@@ -37,7 +39,7 @@ def contents_of(home: Path) -> Contents:
     found: Contents = {}
     with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        for table in TABLES:
+        for table in TABLES.keys() - _LOGS:
             found[table] = _rows(connection, f'"{table}"')
     number = generations_of(home)[-1]
     manifest = home / "lake" / "_generations" / f"{number:08d}.json"

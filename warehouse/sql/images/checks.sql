@@ -1,7 +1,7 @@
 -- The facts about images, for the days that changed. A row a check: how many rows break it, and one
--- of them. The tables beside `images`: `recorded`, every image of the generation; `inventory`, what
--- this run found in the archives on the days that it planned or changed, deleted images too;
--- `told`, the generation's images of these days.
+-- of them. The tables beside `images`: `inventory`, what this run found in the archives on the days
+-- that it planned or changed, deleted images too; `told`, the generation's images of these days;
+-- `recorded`, every image of the generation; `arrived`, those that were not published before.
 SELECT
     'keys_unique' AS check_name,
     'block' AS severity,
@@ -9,13 +9,6 @@ SELECT
     min(concat_ws(' ', uri, pipeline_version)) AS detail
 FROM (
     SELECT uri, pipeline_version FROM images
-    GROUP BY uri, pipeline_version HAVING count(*) > 1
-)
-UNION ALL
-SELECT 'keys_unique_over_days', 'block', count(*), min(uri)
-FROM (
-    SELECT uri FROM recorded
-    SEMI JOIN images USING (uri, pipeline_version)
     GROUP BY uri, pipeline_version HAVING count(*) > 1
 )
 UNION ALL
@@ -64,4 +57,15 @@ WHERE (status = 'quarantined') <> (coalesce(reason, '') <> '')
 UNION ALL
 SELECT 'day_of_captured_at', 'block', count(*), min(concat_ws(' ', uri, day, captured_at))
 FROM images
-WHERE day <> CAST(captured_at AT TIME ZONE 'UTC' AS DATE)
+WHERE day <> CAST(captured_at AT TIME ZONE 'UTC' AS DATE);
+-- Over all days at once: an image that moved to another day has left the day on which it was.
+SELECT
+    'keys_unique_over_days' AS check_name,
+    'block' AS severity,
+    count(*) AS failed,
+    min(uri) AS detail
+FROM (
+    SELECT uri FROM recorded
+    SEMI JOIN arrived USING (uri, pipeline_version)
+    GROUP BY uri, pipeline_version HAVING count(*) > 1
+)

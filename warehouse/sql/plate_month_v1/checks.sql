@@ -45,3 +45,14 @@ WHERE first_seen > last_seen
     OR first_seen < month::TIMESTAMP AT TIME ZONE 'UTC'
     OR last_seen >= event_timestamp
     OR event_timestamp <> (month + INTERVAL 1 MONTH) AT TIME ZONE 'UTC' OR day(month) <> 1
+UNION ALL
+SELECT 'histograms_add_up', 'block', count(*), min(concat_ws(' ', plate, month, sightings))
+FROM plate_month_v1
+WHERE len(hours) <> 24 OR list_sum(hours) <> sightings
+    OR weekday_sightings NOT BETWEEN 0 AND sightings
+UNION ALL
+SELECT 'gaps_agree', 'block', count(*), min(concat_ws(' ', plate, month, gap_max_seconds))
+FROM plate_month_v1
+WHERE (sightings = 1) <> (gap_max_seconds IS NULL) OR (sightings = 1) <> (gap_mean_seconds IS NULL)
+    OR gap_mean_seconds > gap_max_seconds + 1e-6
+    OR gap_max_seconds > (epoch_us(last_seen) - epoch_us(first_seen)) / 1e6 + 1e-6
