@@ -10,13 +10,17 @@ CHAOS := build/chaos
 PIP := bin/python -m pip --disable-pip-version-check install --quiet --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check-system demo test chaos check lint clean
+.PHONY: help setup check-system check-tests demo test chaos check lint clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 check-system: ## check what the operating system must have, with the cure
 	@$(PYTHON) infra/check_system.py --python $(PYTHON) --triton-python $(TRITON_PYTHON)
+
+# What only the tests start: a Redis server, a browser.
+check-tests:
+	@$(PYTHON) infra/check_system.py --for tests --python $(PYTHON) --triton-python $(TRITON_PYTHON)
 
 setup: $(MAIN_READY) $(TRITON_READY) ## build both environments
 
@@ -35,7 +39,7 @@ $(TRITON_READY): pyproject.toml infra/constraints/triton.txt | check-system
 demo: setup ## render a small archive, run the night over it, ask it something
 	@$(VENV)/bin/platemill demo --home $(DEMO)/home --photos $(DEMO)/photos
 
-test: setup check ## set up what is missing and pass the tests
+test: check-tests setup check ## set up what is missing and pass the tests
 	@$(VENV)/bin/python -m pytest
 
 # Whatever fails, the page is written; it says what failed, and its maker ends with 1.

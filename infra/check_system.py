@@ -1,7 +1,7 @@
 """Check what the operating system must have before the environments are built.
 
 Needs nothing but the standard library. Prints every problem with the one command that mends it
-and ends with 2 if there is any.
+and ends with 2 if there is any. The tests need more than the mill does: ``--for tests``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,13 @@ import sys
 MAIN_OLDEST = (3, 11)
 # numpy older than 2, which Triton's Python backend needs, has no wheel for newer Pythons.
 TRITON_OLDEST, TRITON_NEWEST = (3, 11), (3, 12)
+
+# Programs that only tests start → the package of each.
+TEST_PROGRAMS = {
+    "redis-server": "redis-server",
+    "chromium": "chromium",
+    "chromedriver": "chromium-driver",
+}
 
 PROBE = """
 import ctypes, importlib.util, json, os, sys, sysconfig
@@ -41,10 +48,14 @@ def probe(python: str) -> dict[str, object] | None:
 
 
 def main() -> int:
-    """Print the problems; 0 if there is none."""
+    """Print the problems, or the packages that mend them; 0 if there is none."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", default="python3", help="the main environment's Python")
     parser.add_argument("--triton-python", default="python3", help="Triton's environment's Python")
+    parser.add_argument("--for", dest="purpose", choices=("running", "tests"), default="running")
+    parser.add_argument(
+        "--packages", action="store_true", help="print the missing packages' names, nothing else"
+    )
     arguments = parser.parse_args()
     problems: list[str] = []
     packages: set[str] = set()
@@ -80,6 +91,15 @@ def main() -> int:
             )
             packages.add("libpython{}.{}".format(*version))
 
+    if arguments.purpose == "tests":
+        for program, package in TEST_PROGRAMS.items():
+            if shutil.which(program) is None:
+                problems.append(f"the tests start {program}, which is missing")
+                packages.add(package)
+
+    if arguments.packages:
+        print(*sorted(packages))
+        return 0
     for problem in problems:
         print(f"missing: {problem}", file=sys.stderr)
     if packages:
