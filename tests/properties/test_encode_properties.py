@@ -18,7 +18,7 @@ from feast.protos.feast.types.Value_pb2 import (
     Value,
 )
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from platemill.features.encode import (
@@ -79,6 +79,7 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None)
 @given(data=st.data())
 def test_values_are_what_protobuf_writes(kind: str, data: st.DataObject) -> None:
     arrow, values, message = KINDS[kind]
@@ -92,6 +93,7 @@ def test_values_are_what_protobuf_writes(kind: str, data: st.DataObject) -> None
     assert encoded.to_pylist() == wanted
 
 
+@settings(deadline=None)
 @given(st.lists(TEXT, max_size=30), st.sampled_from(["plate", "camera_id", "ключ"]))
 @example([""], "plate")
 def test_keys_are_what_feast_writes(keys: list[str], join_key: str) -> None:
@@ -105,6 +107,7 @@ def test_keys_are_what_feast_writes(keys: list[str], join_key: str) -> None:
     assert [encode_entity_key(key, join_key) for key in keys] == wanted
 
 
+@settings(deadline=None)
 @given(st.lists(TIMES, max_size=30))
 @example([datetime(1970, 1, 1, tzinfo=UTC), datetime(1969, 12, 31, 23, 59, 59, 1, tzinfo=UTC)])
 def test_times_are_what_protobuf_writes(times: list[datetime]) -> None:
