@@ -108,7 +108,8 @@ def run_checks(night: Night) -> list[dict[str, Any]]:
 @_stage("features", retries=1)
 def stage_features(night: Night) -> dict[str, int]:
     """Write the changed keys into a staged online store and compare it with the tiles."""
-    return night.features()
+    with StageProgress("features", "rows") as progress:
+        return night.features(progress.update_rows)
 
 
 @_stage("publish", retries=1)

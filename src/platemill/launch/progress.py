@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +20,9 @@ from rich.status import Status
 
 from platemill.launch.records import JobProgress
 
+if TYPE_CHECKING:
+    from platemill.features.write import OnlineProgress
+
 __all__ = ["StageProgress", "WaitProgress"]
 
 _QUIET_SECONDS = 5.0
@@ -31,16 +34,18 @@ class StageProgress:
 
     Args:
         stage: its name.
+        of: what is counted.
     """
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, of: str = "images") -> None:
         self._stage = stage
+        self._of = of
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("images"),
+            TextColumn(of),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self._console,
@@ -58,13 +63,19 @@ class StageProgress:
 
     def update(self, progress: JobProgress) -> None:
         """Show how far the job is."""
-        done, total = progress.images_done, progress.images_total
         text = f"{self._stage}: {progress.plates:,} plates, {progress.quarantined:,} quarantined"
+        self._show(text, progress.images_done, progress.images_total)
+
+    def update_rows(self, progress: OnlineProgress) -> None:
+        """Show how far the writing of an online view is."""
+        self._show(f"{self._stage}: {progress.view}", progress.done, progress.total)
+
+    def _show(self, text: str, done: int, total: int) -> None:
         self._bar.update(self._task, completed=done, total=total or None, description=text)
         now = time.monotonic()
         if not self._console.is_terminal and now - self._said >= _QUIET_SECONDS:
             self._said = now
-            print(f"{text}, {done:,} of {total:,} images", file=sys.stderr, flush=True)
+            print(f"{text}, {done:,} of {total:,} {self._of}", file=sys.stderr, flush=True)
 
 
 class WaitProgress:
