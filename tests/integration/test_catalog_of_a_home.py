@@ -8,10 +8,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from catalog_homes import EVIL, PLATES, published_home, sql_home
@@ -24,7 +26,8 @@ from platemill.errors import ConfigurationError, RetryableError
 from platemill.features.catalog import ENTITIES, SERVICES, VIEWS
 from platemill.features.lookup import Lookup
 from platemill.lake import open_lake
-from platemill.schema import TABLES
+from platemill.lake.files import write_parquet
+from platemill.schema import CHECK_RESULTS, TABLES
 from platemill.settings import QUIET_ENVIRONMENT, Settings
 from platemill.warehouse.query import run_sql
 
@@ -208,6 +211,53 @@ def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(RetryableError, match=r"generation 1 .* could not be read"):
         write_catalog(settings, tmp_path / "out")
     assert (tmp_path / "out" / "index.html").read_bytes() == before
+
+
+def test_the_last_results_of_the_checks_are_shown(tmp_path: Path) -> None:
+    settings = sql_home(tmp_path / "home")
+    lake = open_lake(settings)
+    first = lake.current()
+    assert first is not None
+    told = {
+        "run_id": "r2",
+        "checked_at": first.created_at,
+        "day": first.created_at.date(),
+        "table_name": "plate_day_v1",
+        "severity": "warn",
+        "value": None,
+    }
+    results = [
+        {**told, "generation": 1, "check_name": "of_long_ago", "failed": 9, "detail": None},
+        {**told, "generation": 2, "check_name": "keys_unique", "failed": 0, "detail": None},
+        {
+            **told,
+            "generation": 2,
+            "check_name": "confidence_drift",
+            "failed": 3,
+            "value": 0.4321,
+            "detail": f"{PLATES[0]} drifts",
+        },
+    ]
+    table = pa.Table.from_pylist(results, schema=CHECK_RESULTS.arrow)
+    entry = write_parquet(
+        lake.storage, "check_results/day=2026-06-01/2-", table.schema, table.to_batches()
+    )
+    assert entry is not None
+    files = {**first.tables, CHECK_RESULTS.name: {told["day"]: entry}}
+    later_one = replace(first, number=2, parent=1, run_id="r2", created_at=later(1), tables=files)
+    lake.commit(later_one)
+    write_catalog(settings, tmp_path / "out")
+    text = read_pages(tmp_path / "out")["plate_day_v1.html"].text
+    assert "found in generation 2" in text
+    assert "of_long_ago" not in text
+    shown = text.replace("\n", "")
+    assert "keys_uniquewarnsnone–" in shown
+    assert "confidence_driftwarns30.4321" in shown
+    assert "Checks" not in read_pages(tmp_path / "out")["camera_day_v1.html"].text
+    for path in (tmp_path / "out").iterdir():
+        assert PLATES[0] not in path.read_text(encoding="utf-8"), path.name
+    write_catalog(settings, tmp_path / "out", show_values=True)
+    assert f"{PLATES[0]} drifts" in read_pages(tmp_path / "out")["plate_day_v1.html"].text
 
 
 def test_it_refuses_before_it_has_looked_at_anything(settings: Settings, tmp_path: Path) -> None:

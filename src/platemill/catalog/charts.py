@@ -7,7 +7,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from platemill.catalog.statistics import Bar, Point
+from platemill.catalog.distributions import Bar
+from platemill.catalog.statistics import Point
 
 __all__ = ["bars_chart", "line_chart"]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from platemill.catalog.distributions import one_row, quoted
 from platemill.catalog.lineage import Lineage, find_lineage
 from platemill.catalog.statistics import (
     PERIODS_SHOWN,
@@ -171,7 +172,7 @@ def _look_at(
     )
     if statistics.rows == 0:
         return TableFacts(table, statistics)
-    periods = measure_periods(connection, table, PERIODS_SHOWN)
+    periods = measure_periods(connection, table, statistics.rows, PERIODS_SHOWN)
     columns = {
         name: replace(column, points=periods.values[name][1], points_of=periods.values[name][0])
         for name, column in statistics.columns.items()
@@ -205,9 +206,9 @@ def _look_at_derived(
 
     Its rows change from day to day by themselves. Those up to the generation's time do not.
     """
-    key = _name(table.entity or table.key[0])
-    below = _name(base.table.name)
-    [different] = _row(connection, f"SELECT count(DISTINCT {key}) FROM {below}")
+    key = quoted(table.entity or table.key[0])
+    below = quoted(base.table.name)
+    [different] = one_row(connection, f"SELECT count(DISTINCT {key}) FROM {below}")
     chosen = different
     rows = f"SELECT * FROM memory.{below}"
     # A row below becomes several, each with a look at its window.
@@ -219,7 +220,7 @@ def _look_at_derived(
             f"ORDER BY hash({key}), {key} LIMIT {chosen})"
         )
     made = derived_sql(settings.sql, table, rows, current=True)
-    shown = _name(table.name)
+    shown = quoted(table.name)
     connection.execute(
         f"CREATE TEMP TABLE {shown} AS SELECT * FROM ({made}) WHERE event_timestamp <= ?",
         [generation.created_at],
@@ -243,7 +244,7 @@ def _checks(
     """What each table's checks found the last time that the table was checked."""
     rows = connection.execute(
         f"SELECT table_name, check_name, severity, failed, value, detail, generation, checked_at "
-        f"FROM {_name(CHECK_RESULTS.name)} "
+        f"FROM {quoted(CHECK_RESULTS.name)} "
         "QUALIFY generation = max(generation) OVER (PARTITION BY table_name) "
         "ORDER BY table_name, severity, check_name"
     )
@@ -281,17 +282,8 @@ def _example_key(connection: duckdb.DuckDBPyConnection, facts: TableFacts) -> tu
     if entity is None:
         raise AssertionError(facts.table.name)
     [(key,)] = connection.execute(
-        f"SELECT min({_name(entity)}) FROM {_name(facts.table.name)} "
-        f"WHERE {_name(facts.table.partition)} = ?",
+        f"SELECT min({quoted(entity)}) FROM {quoted(facts.table.name)} "
+        f"WHERE {quoted(facts.table.partition)} = ?",
         [facts.last],
     ).fetchall()
     return entity, key
-
-
-def _name(name: str) -> str:
-    return f'"{name}"'
-
-
-def _row(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
-    [row] = connection.execute(sql).fetchall()
-    return tuple(row)

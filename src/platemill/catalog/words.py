@@ -8,7 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from platemill.catalog.charts import bars_chart, line_chart
-from platemill.catalog.statistics import Bar, ColumnStatistics, Point, column_kind
+from platemill.catalog.distributions import Bar, column_kind
+from platemill.catalog.statistics import ColumnStatistics, Point
 from platemill.catalog.survey import TableFacts
 from platemill.catalog.wording import count, number, share, stamp, time_to_live
 from platemill.features.catalog import VIEWS

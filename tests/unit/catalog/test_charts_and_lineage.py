@@ -9,8 +9,9 @@ import pytest
 from small_lake import settings_for
 
 from platemill.catalog.charts import bars_chart, line_chart
+from platemill.catalog.distributions import Bar
 from platemill.catalog.lineage import ARCHIVE, Lineage, Node, draw_lineage, find_lineage
-from platemill.catalog.statistics import Bar, Point
+from platemill.catalog.statistics import Point
 from platemill.features.catalog import SERVICES, VIEWS
 from platemill.schema import DERIVED, FACTS, TILES
 

@@ -119,7 +119,9 @@ def test_times_texts_and_truths(connection: duckdb.DuckDBPyConnection) -> None:
     assert (at.low, at.high) == (rows[0]["at"], rows[-1]["at"])
     assert at.low <= at.middle <= at.high
     assert heights(at) == 400
-    assert heights(said.columns["day"]) == 400
+    assert [(b.low, b.high, b.value) for b in said.columns["day"].bars] == [
+        (START + timedelta(days=d), START + timedelta(days=d), 80) for d in range(5)
+    ]
     state = said.columns["state"]
     assert state.frequent
     assert [(bar.label, bar.value) for bar in state.bars] == [("calm", 200), ("<b>", 100)]
@@ -127,6 +129,13 @@ def test_times_texts_and_truths(connection: duckdb.DuckDBPyConnection) -> None:
     assert not said.columns["key"].bars
     assert said.columns["key"].bars_of == "hardly a value twice"
     assert {bar.label for bar in said.columns["yes"].bars} == {"true", "false"}
+
+
+def test_days_share_bars_evenly(connection: duckdb.DuckDBPyConnection) -> None:
+    days = [START + timedelta(days=d) for d in range(30)]
+    bars = measured(connection, [{**made(1)[0], "day": day} for day in days]).columns["day"].bars
+    assert [bar.value for bar in bars] == [2] * 15
+    assert (bars[0].low, bars[0].high, bars[-1].high) == (days[0], days[1], days[-1])
 
 
 def test_lists(connection: duckdb.DuckDBPyConnection) -> None:
@@ -189,13 +198,15 @@ def test_periods_are_a_calendar(connection: duckdb.DuckDBPyConnection) -> None:
     days = [0, 1, 4]
     rows = [{**made(1)[0], "day": START + timedelta(days=d), "many": d} for d in days]
     measured(connection, rows)
-    periods = measure_periods(connection, TABLE)
+    periods = measure_periods(connection, TABLE, 10)
     assert [p.period for p in periods.rows] == [START + timedelta(days=d) for d in range(5)]
     assert [p.value for p in periods.rows] == [1, 1, 0, 0, 1]
     what, points = periods.values["many"]
     assert what == "mean by day"
     assert [p.value for p in points] == [0, 1, None, None, 4]
     assert periods.values["state"][0] == "different values by day"
+    many = measure_periods(connection, TABLE, 10**9).values["state"][0]
+    assert many == "different values, estimated, by day"
     assert periods.values["hours"][0] == "mean of the lists' means by day"
 
 
@@ -204,8 +215,8 @@ def test_a_day_of_another_century_leaves_the_newest_periods_readable(
 ) -> None:
     days = [date(1970, 1, 1), *(START + timedelta(days=d) for d in range(200))]
     measured(connection, [{**made(1)[0], "day": day} for day in days])
-    periods = measure_periods(connection, TABLE)
+    periods = measure_periods(connection, TABLE, 10)
     assert len(periods.rows) == PERIODS_SHOWN
     assert periods.rows[-1].period == days[-1]
     measured(connection, [{**made(1)[0], "day": day} for day in days[:3]])
-    assert [p.period for p in measure_periods(connection, TABLE).rows] == days[:3]
+    assert [p.period for p in measure_periods(connection, TABLE, 10).rows] == days[:3]
