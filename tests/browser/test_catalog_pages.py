@@ -18,7 +18,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 KINDS = ["index", "lineage", "plate_day_v1", "camera_day_v1", "image_recognitions_v1", "images"]
-KINDS += ["check_results", "plate_trailing_v1", "plate_lookup_v1", "image_lookup_v1"]
+KINDS += ["check_results", "plate_trailing_v1", "plate_lookup_v1", "camera_history_v1"]
 WIDTHS = [390, 768, 1280]
 
 # Every text against what lies below it, by WCAG's formula. A large text may have 3, all others 4.5.

@@ -12,7 +12,13 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from platemill.features.catalog import SERVICES, VIEWS, views_of
+from platemill.features.catalog import (
+    OFFLINE_VIEWS,
+    SERVICES,
+    TRAINING_SERVICES,
+    VIEWS,
+    views_of,
+)
 from platemill.schema import DERIVED, FACTS, INVENTORY, TILES, Table
 from platemill.warehouse.duck import mentioned
 from platemill.warehouse.sql_files import read_sql
@@ -112,14 +118,14 @@ def find_lineage(sql: Path) -> Lineage:
     for table in (*FACTS, *TILES, *DERIVED):
         nodes[table.name] = Node(table.name, _kind(table), f"{table.name}.html")
         parents[table.name] = (INVENTORY.name,) if table in FACTS else _sources(sql, table)
-    for service in SERVICES:
+    for service in (*SERVICES, *TRAINING_SERVICES):
         nodes[service.name] = Node(service.name, "service", f"{service.name}.html")
         parents[service.name] = tuple(table.name for table in views_of(service))
     return Lineage(nodes, parents)
 
 
 def _kind(table: Table) -> str:
-    return "fact" if table in FACTS else "view" if table in VIEWS else "tile"
+    return "fact" if table in FACTS else "view" if table in (*VIEWS, *OFFLINE_VIEWS) else "tile"
 
 
 def _sources(sql: Path, table: Table) -> tuple[str, ...]:

@@ -20,13 +20,21 @@ from platemill.catalog.snippets import service_snippets, table_snippets
 from platemill.catalog.statistics import SAMPLE_ROWS
 from platemill.catalog.survey import Survey, TableFacts, survey
 from platemill.catalog.words import column_rows, table_summary
-from platemill.features.catalog import ENTITIES, SERVICES, VIEWS, views_of
+from platemill.features.catalog import (
+    ENTITIES,
+    SERVICES,
+    TRAINING_SERVICES,
+    VIEWS,
+    Service,
+    views_of,
+)
 from platemill.schema import FACTS, SCHEMA_VERSION
 from platemill.settings import Settings
 
 __all__ = ["write_catalog"]
 
 _STATIC = ("catalog.css", "catalog.js", "icon.svg")
+_SERVICES: tuple[Service, ...] = (*SERVICES, *TRAINING_SERVICES)
 # For the training set of a home without a night.
 _SOME_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -120,7 +128,7 @@ def _render(settings: Settings, found: Survey) -> dict[str, str]:
                     "service": service,
                     "views": [summaries[table.name] for table in views_of(service)],
                 }
-                for service in SERVICES
+                for service in _SERVICES
             ],
             views=[s for s in summaries.values() if s["kind"] == "feature view"],
             others=[s for s in summaries.values() if s["kind"] != "feature view"],
@@ -148,12 +156,12 @@ def _render(settings: Settings, found: Survey) -> dict[str, str]:
             facts=facts,
             summary=summaries[name],
             columns=column_rows(facts, show_values=found.show_values),
-            services=[s for s in SERVICES if facts.table in views_of(s)],
+            services=[s for s in _SERVICES if facts.table in views_of(s)],
             entity=next((k for k in ENTITIES if k.join_key == facts.table.entity), None),
             drawing=_drawing(found, name, notes),
             snippets=table_snippets(settings, facts.table, _key_of(found, facts)),
         )
-    for service in SERVICES:
+    for service in _SERVICES:
         at = _SOME_TIME
         if found.generation is not None:
             at = found.generation.created_at + timedelta(seconds=1)

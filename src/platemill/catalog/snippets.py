@@ -68,20 +68,12 @@ def service_snippets(settings: Settings, service: Service, key: str, at: datetim
     entity = next(kind for kind in ENTITIES if kind.join_key == service.join_key)
     home = shlex.quote(str(settings.home))
     moment = f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z"
-    return [
+    online = [
         Snippet(
             "Look one up",
             "sh",
             f"platemill lookup --home {home} {entity.name} {shlex.quote(key)}",
             "what the online store holds",
-        ),
-        Snippet(
-            "Make a training set",
-            "sh",
-            f"cat > entities.csv <<'END'\n{_csv(service.join_key, key, moment)}END\n"
-            f"platemill training-set --home {home} --service {service.name} "
-            "--entities entities.csv --out training.parquet",
-            "a row an entity and time; correct in time, and streamed to the file",
         ),
         Snippet(
             "Python: online features",
@@ -94,6 +86,17 @@ def service_snippets(settings: Settings, service: Service, key: str, at: datetim
             "for name, [value] in answer.items():\n"
             "    print(name, value)",
             "keep the store open: opening takes seconds, a lookup a millisecond or two",
+        ),
+    ]
+    return [
+        *([] if service.offline else online),
+        Snippet(
+            "Make a training set",
+            "sh",
+            f"cat > entities.csv <<'END'\n{_csv(service.join_key, key, moment)}END\n"
+            f"platemill training-set --home {home} --service {service.name} "
+            "--entities entities.csv --out training.parquet",
+            "a row an entity and time; correct in time, and streamed to the file",
         ),
         Snippet(
             "Python: a training set",
@@ -116,7 +119,7 @@ def service_snippets(settings: Settings, service: Service, key: str, at: datetim
             "SQL",
             "sql",
             _service_sql(service, key),
-            "the newest row of each view, as it is served online",
+            "the newest row of each view" + ("" if service.offline else ", as it is served online"),
         ),
     ]
 

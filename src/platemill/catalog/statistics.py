@@ -139,7 +139,7 @@ def measure_columns(
         f"CREATE OR REPLACE TEMP TABLE {SAMPLE} AS SELECT * FROM {quoted(table.name)}{kept}"
     )
     try:
-        [sampled] = one_row(connection, "SELECT count(*) FROM {SAMPLE}")
+        [sampled] = one_row(connection, f"SELECT count(*) FROM {SAMPLE}")
         columns = {}
         for column in table.columns:
             nulls, distinct, low, high, mean, not_finite = (next(said) for _ in range(6))

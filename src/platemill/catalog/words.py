@@ -12,7 +12,7 @@ from platemill.catalog.distributions import Bar, column_kind
 from platemill.catalog.statistics import ColumnStatistics, Point
 from platemill.catalog.survey import TableFacts
 from platemill.catalog.wording import count, number, share, stamp, time_to_live
-from platemill.features.catalog import VIEWS
+from platemill.features.catalog import OFFLINE_VIEWS, VIEWS
 from platemill.schema import FACTS, TILES, Column
 from platemill.warehouse.duck import sql_type
 
@@ -42,6 +42,7 @@ def table_summary(facts: TableFacts) -> dict[str, Any]:
         "table": table,
         "facts": facts,
         "personal": any(column.pii for column in table.columns),
+        "offline": table in OFFLINE_VIEWS,
         "ttl": None if table.ttl is None else time_to_live(table.ttl),
         "chart": chart,
         "chart_of": f"rows by {period}",
@@ -64,7 +65,7 @@ def table_summary(facts: TableFacts) -> dict[str, Any]:
 
 def _kind(facts: TableFacts) -> str:
     table = facts.table
-    if table in VIEWS:
+    if table in (*VIEWS, *OFFLINE_VIEWS):
         return "feature view"
     if table.derived_from is not None:
         return "view"

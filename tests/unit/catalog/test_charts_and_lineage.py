@@ -12,7 +12,7 @@ from platemill.catalog.charts import bars_chart, line_chart
 from platemill.catalog.distributions import Bar
 from platemill.catalog.lineage import ARCHIVE, Lineage, Node, draw_lineage, find_lineage
 from platemill.catalog.statistics import Point
-from platemill.features.catalog import SERVICES, VIEWS
+from platemill.features.catalog import SERVICES, TRAINING_SERVICES, views_of
 from platemill.schema import DERIVED, FACTS, TILES
 
 EVIL = "<script>\"&'"
@@ -59,8 +59,8 @@ def test_lineage_is_what_the_sql_reads(tmp_path_factory: pytest.TempPathFactory)
         assert ARCHIVE in lineage.around(table.name).nodes
     for table in DERIVED:
         assert table.derived_from in lineage.parents[table.name]
-    for service in SERVICES:
-        served = {table.name for table in VIEWS if table.entity == service.join_key}
+    for service in (*SERVICES, *TRAINING_SERVICES):
+        served = {table.name for table in views_of(service)}
         assert set(lineage.parents[service.name]) == served
         assert lineage.depths()[service.name] == max(lineage.depths().values())
     for name, parents in lineage.parents.items():
