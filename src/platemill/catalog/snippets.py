@@ -119,7 +119,8 @@ def service_snippets(settings: Settings, service: Service, key: str, at: datetim
             "SQL",
             "sql",
             _service_sql(service, key),
-            "the newest row of each view" + ("" if service.offline else ", as it is served online"),
+            "the newest row of each view"
+            + ("" if service.offline else ", as long as it may answer: what is served online"),
         ),
     ]
 
@@ -184,11 +185,15 @@ def _service_sql(service: Service, key: str) -> str:
     joins = []
     for table in views_of(service):
         selected += [f"{table.name}.{c.name} AS {table.name}__{c.name}" for c in table.features]
+        current = ""
+        if table.ttl is not None and not service.offline:
+            current = f"        AND event_timestamp >= now() - INTERVAL {table.ttl.days} DAY\n"
         joins.append(
             f"LEFT JOIN (\n"
             f"    SELECT * FROM {table.name}\n"
             f"    WHERE {service.join_key} = {text_literal(key)}\n"
             "        AND pipeline_version = (SELECT pipeline_version FROM generation)\n"
+            f"{current}"
             "    ORDER BY event_timestamp DESC, created_timestamp DESC\n"
             "    LIMIT 1\n"
             f") AS {table.name} USING ({service.join_key})"
