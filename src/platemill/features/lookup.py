@@ -1,118 +1,254 @@
-"""Lookups of precomputed features, through Feast's ordinary API."""
+"""Lookups of precomputed features: all that the online store has of keys, and how old it is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain, repeat
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
 
 from platemill.errors import ConfigurationError
-from platemill.features.catalog import VIEWS, EntityKind, entity_named
-from platemill.features.online import published_stamp
-from platemill.features.store import open_store
+from platemill.features.catalog import entity_named
+from platemill.features.decode import decode_column, decode_list
+from platemill.features.freshness import MISSING, Freshness, Status, freshness_of
+from platemill.features.reader import EntityLayout, ViewLayout, entity_layout, open_reader
+from platemill.features.stamp import Stamp
 from platemill.settings import Settings
-
-if TYPE_CHECKING:
-    from feast import FeatureStore
 
 __all__ = ["Lookup", "lookup"]
 
+_TIME = pa.timestamp("us", tz="UTC")
+_FRESHNESS = pa.struct(
+    [
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("event_timestamp", _TIME),
+        pa.field("age_seconds", pa.int64()),
+    ]
+)
+
 
 class Lookup:
-    """An open feature store that answers lookups. Keep it: opening takes seconds.
+    """An open online store that answers lookups. Keep it: opening takes longer than an answer.
+
+    It reads the very bytes that Feast's own API reads, without Feast's way to them, and answers
+    what is true now: a value whose time to live is over is null, and its view's status says why.
+    May be used by several threads.
 
     Args:
         settings: the deployment's settings.
+        clock: tells the seconds since 1970; for tests.
 
     Raises:
-        ConfigurationError: no night has been published yet.
+        ConfigurationError: no night has been published yet, or the store cannot be read.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        if published_stamp(settings) is None:
-            raise ConfigurationError(
-                f"nothing is published in {settings.home} yet: there is no online store of a "
-                "night in it. Run `platemill run` first"
-            )
-        self._store: FeatureStore = open_store(settings)
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+        self._reader = open_reader(settings)
+        self._clock = clock
 
-    def __call__(self, entity: str, keys: Sequence[str]) -> list[dict[str, Any]]:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._reader.close()
+
+    def __call__(
+        self, entity: str, keys: Sequence[str], *, include_expired: bool = False
+    ) -> list[dict[str, Any]]:
         """Answer for keys, in their order; a key that nobody has seen is an answer too.
 
+        Args:
+            entity: ``plate``, ``camera`` or ``image``.
+            keys: the keys, a key perhaps several times.
+            include_expired: show expired values, too; their view's status says so all the same.
+
         Returns:
-            A row a key: ``key``; ``found``; ``generation``, the night that the answer is from;
-            ``event_timestamp``, the end of the newest period in it (an image: when it was taken),
-            None if not found; and every feature as ``<view>__<feature>``, None if there is none.
+            A row a key: ``key``; ``found``, whether any view has a current answer; ``generation``,
+            the night that all of the answer is from; ``published_at``, when that was made;
+            ``event_timestamp`` and ``age_seconds`` of the newest values in the row (see
+            ``Freshness``), None if it has none; ``views``, a ``Freshness`` by view; and every
+            feature as ``<view>__<feature>``, None if there is none or it is expired.
 
         Raises:
-            ConfigurationError: there is no such entity.
+            ConfigurationError: there is no such entity, or nothing is published any more.
+            ServerUnavailable: the store does not answer.
+            FeatureUnreadable: the store holds bytes that are no value.
         """
-        kind = entity_named(entity)
+        layout = _layout(entity, keys)
         if not keys:
             return []
-        # A night may be published between the two reads: then the answer is asked for again.
-        while True:
-            before = published_stamp(self._settings)
-            rows = self._ask(kind, keys)
-            if before == published_stamp(self._settings):
-                break
-        generation = None if before is None else before.generation
-        return [{**row, "generation": generation} for row in rows]
+        found = self._ask(layout, keys, include_expired)
+        current, newest = found.summary(include_expired)
+        views = [view.table.name for view in layout.views]
+        columns: dict[str, Iterable[Any]] = {
+            "key": keys,
+            "found": current,
+            "generation": repeat(found.stamp.generation),
+            "published_at": repeat(found.stamp.created_at),
+            "event_timestamp": [age.event_timestamp for age in newest],
+            "age_seconds": [age.age_seconds for age in newest],
+            "views": [
+                dict(zip(views, ages, strict=True)) for ages in zip(*found.freshness, strict=True)
+            ],
+            **found.decoded(decode_list),
+        }
+        names = list(columns)
+        # Not strict: what is the same in all rows is repeated without end.
+        rows = zip(*columns.values(), strict=False)
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def _ask(self, kind: EntityKind, keys: Sequence[str]) -> list[dict[str, Any]]:
-        from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
+    def table(self, entity: str, keys: Sequence[str], *, include_expired: bool = False) -> pa.Table:
+        """The same answer as a table of Arrow, for many keys; see ``__call__``.
 
-        answer = self._store.get_online_features(
-            features=self._store.get_feature_service(kind.service),
-            entity_rows=[{kind.join_key: key} for key in keys],
-            full_feature_names=True,
-        )
-        values = answer.to_dict()
-        times: list[list[datetime]] = [[] for _ in keys]
-        answered = zip(answer.proto.metadata.feature_names.val, answer.proto.results, strict=True)
-        for name, result in answered:
-            if name != kind.join_key:
-                answers = zip(times, result.statuses, result.event_timestamps, strict=True)
-                for known, status, stamp in answers:
-                    if status != FieldStatus.NOT_FOUND:
-                        known.append(stamp.ToDatetime(tzinfo=UTC))
-        names = _feature_names(kind)
-        rows = []
-        for place, key in enumerate(keys):
-            newest = max(times[place], default=None)
-            # The generation's place in the row is here; its value is known to the caller.
-            row: dict[str, Any] = {
-                "key": key,
-                "found": newest is not None,
-                "generation": None,
-                "event_timestamp": newest,
-            }
-            rows.append(row | {name: _in_utc(values[name][place]) for name in names})
-        return rows
+        ``views`` is a struct with a struct a view; features have the types of the schema.
+        """
+        layout = _layout(entity, keys)
+        found = self._ask(layout, keys, include_expired)
+        current, newest = found.summary(include_expired)
+        ages = _column_of(newest)
+        columns = {
+            "key": pa.array(keys, pa.string()),
+            "found": pa.array(current, pa.bool_()),
+            "generation": pa.repeat(pa.scalar(found.stamp.generation, pa.int64()), len(keys)),
+            "published_at": pa.repeat(pa.scalar(found.stamp.created_at, _TIME), len(keys)),
+            "event_timestamp": ages.field("event_timestamp"),
+            "age_seconds": ages.field("age_seconds"),
+            "views": pa.StructArray.from_arrays(
+                [_column_of(ages) for ages in found.freshness],
+                [view.table.name for view in layout.views],
+            ),
+        }
+        return pa.table(columns | found.decoded(decode_column))
+
+    def _ask(self, layout: EntityLayout, keys: Sequence[str], include_expired: bool) -> _Found:
+        stamp, rows = self._reader.read(layout, keys)
+        now = self._clock()
+        columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * layout.width
+        freshness = []
+        for view in layout.views:
+            ages = self._ages(view, columns[view.time], now)
+            freshness.append(ages)
+            expired = {place for place, age in enumerate(ages) if age.status is Status.EXPIRED}
+            if expired and not include_expired:
+                for place in range(view.time + 1, view.end):
+                    kept = enumerate(columns[place])
+                    columns[place] = [None if row in expired else data for row, data in kept]
+        return _Found(layout, stamp, freshness, columns)
+
+    def _ages(self, view: ViewLayout, times: Sequence[Any], now: float) -> list[Freshness]:
+        assert view.table.ttl is not None
+        # Keys share the ends of periods.
+        known = {
+            time: freshness_of(self._reader.seconds(time), view.table.ttl, now)
+            for time in set(times)
+            if time is not None
+        }
+        return [MISSING if time is None else known[time] for time in times]
 
 
-def lookup(settings: Settings, entity: str, keys: Sequence[str]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Found:
+    """An answer in columns: a list of ages a view, and what the reader said, of what is shown."""
+
+    layout: EntityLayout
+    stamp: Stamp
+    freshness: list[list[Freshness]]
+    columns: list[Sequence[Any]]
+
+    def summary(self, include_expired: bool) -> tuple[list[bool], list[Freshness]]:
+        """For each key: whether a view is current, and the freshness of the newest values shown."""
+        # Most keys share their ages with others.
+        known: dict[tuple[int, ...], tuple[bool, Freshness]] = {}
+        current, newest = [], []
+        for ages in zip(*self.freshness, strict=True):
+            same = tuple(map(id, ages))
+            if same not in known:
+                any_current = any(age.status is Status.CURRENT for age in ages)
+                known[same] = any_current, _newest(ages, include_expired)
+            one = known[same]
+            current.append(one[0])
+            newest.append(one[1])
+        return current, newest
+
+    def decoded(self, decode: Callable[[list[bytes | None], pa.DataType], Any]) -> dict[str, Any]:
+        """The features' values by name. Those of a type are decoded together, which is faster."""
+        decoded: list[Any] = [None] * len(self.columns)
+        for kind, places in self.layout.places.items():
+            values = decode(list(chain.from_iterable(self.columns[at] for at in places)), kind)
+            size = len(self.columns[0])
+            for number, at in enumerate(places):
+                decoded[at] = values[number * size : (number + 1) * size]
+        names = self.layout.names
+        return {
+            names[at]: decoded[at]
+            for view in self.layout.views
+            for at in range(view.time + 1, view.end)
+        }
+
+
+def lookup(
+    settings: Settings,
+    entity: str,
+    keys: Sequence[str],
+    *,
+    include_expired: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> list[dict[str, Any]]:
     """Answer one lookup; see ``Lookup`` for many.
 
     Raises:
         ConfigurationError: there is no such entity, or nothing is published yet.
     """
     entity_named(entity)
-    return Lookup(settings)(entity, keys)
+    with Lookup(settings, clock=clock) as look_up:
+        return look_up(entity, keys, include_expired=include_expired)
 
 
-def _feature_names(kind: EntityKind) -> list[str]:
-    """The features of an entity in the schema's order; Feast answers in none."""
-    return [
-        f"{table.name}__{column.name}"
-        for table in VIEWS
-        if table.entity == kind.join_key
-        for column in table.features
-    ]
+def _layout(entity: str, keys: Sequence[str]) -> EntityLayout:
+    if isinstance(keys, str):
+        raise ConfigurationError(f"keys are a list of texts, not one text: [{keys!r}]")
+    return entity_layout(entity_named(entity))
 
 
-def _in_utc(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    return value
+def _newest(ages: Sequence[Freshness], include_expired: bool) -> Freshness:
+    """The freshness of the newest values that are shown."""
+    newest = MISSING
+    for age in ages:
+        shown = age.status is Status.CURRENT or (include_expired and age is not MISSING)
+        if shown and (newest is MISSING or _time(age) > _time(newest)):
+            newest = age
+    return newest
+
+
+def _time(age: Freshness) -> datetime:
+    assert age.event_timestamp is not None
+    return age.event_timestamp
+
+
+def _column_of(ages: Sequence[Freshness]) -> pa.StructArray:
+    # Keys share their ages: each is made a value of Arrow once.
+    known = {id(age): place for place, age in enumerate({id(age): age for age in ages}.values())}
+    distinct = list({id(age): age for age in ages}.values())
+    values = pa.StructArray.from_arrays(
+        [
+            pa.array([age.status.value for age in distinct], pa.string()),
+            pa.array([age.event_timestamp for age in distinct], _TIME),
+            pa.array([age.age_seconds for age in distinct], pa.int64()),
+        ],
+        fields=list(_FRESHNESS),
+    )
+    return values.take(pa.array([known[id(age)] for age in ages], pa.int32()))
