@@ -20,7 +20,7 @@ SELECT plate, sum(sightings)::INTEGER AS sightings, count(*) AS days,
 FROM plate_day_v1 GROUP BY plate ORDER BY sightings DESC, plate LIMIT 5
 """.strip()
 
-_LEFT_OUT = ("plate_day_v1__", "plate_month_v1__")
+_LEFT_OUT = ("plate_day_v1__", "plate_month_v1__", "views")
 
 
 def demo(
@@ -48,7 +48,8 @@ def demo(
 
     plate = busiest["plate"][0].as_py() if busiest.num_rows else ""
     stdout.print(f"\n[bold]A service looks a plate up online:[/] {plate}")
-    (answer,) = lookup(settings, "plate", [plate])
+    # The days of the archive stay the same, however long ago they are.
+    (answer,) = lookup(settings, "plate", [plate], include_expired=True)
     shown = [item for item in answer.items() if not item[0].startswith(_LEFT_OUT)]
     print_table(("feature", "value"), shown)
     stdout.print("(and the same of its newest day and month)")

@@ -88,9 +88,18 @@ class Lookup:
             ServerUnavailable: the store does not answer.
             FeatureUnreadable: the store holds bytes that are no value.
         """
-        layout = _layout(entity, keys)
-        if not keys:
-            return []
+        return self._rows(_layout(entity, keys), keys, include_expired) if keys else []
+
+    def table(self, entity: str, keys: Sequence[str], *, include_expired: bool = False) -> pa.Table:
+        """The same answer as a table of Arrow, for many keys; see ``__call__``.
+
+        ``views`` is a struct with a struct a view; features have the types of the schema.
+        """
+        return self._table(_layout(entity, keys), keys, include_expired)
+
+    def _rows(
+        self, layout: EntityLayout, keys: Sequence[str], include_expired: bool
+    ) -> list[dict[str, Any]]:
         found = self._ask(layout, keys, include_expired)
         current, newest = found.summary(include_expired)
         views = [view.table.name for view in layout.views]
@@ -111,12 +120,7 @@ class Lookup:
         rows = zip(*columns.values(), strict=False)
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def table(self, entity: str, keys: Sequence[str], *, include_expired: bool = False) -> pa.Table:
-        """The same answer as a table of Arrow, for many keys; see ``__call__``.
-
-        ``views`` is a struct with a struct a view; features have the types of the schema.
-        """
-        layout = _layout(entity, keys)
+    def _table(self, layout: EntityLayout, keys: Sequence[str], include_expired: bool) -> pa.Table:
         found = self._ask(layout, keys, include_expired)
         current, newest = found.summary(include_expired)
         ages = _column_of(newest)
@@ -241,14 +245,14 @@ def _time(age: Freshness) -> datetime:
 
 def _column_of(ages: Sequence[Freshness]) -> pa.StructArray:
     # Keys share their ages: each is made a value of Arrow once.
-    known = {id(age): place for place, age in enumerate({id(age): age for age in ages}.values())}
-    distinct = list({id(age): age for age in ages}.values())
+    distinct = {id(age): age for age in ages}
+    places = dict(zip(distinct, range(len(distinct)), strict=True))
     values = pa.StructArray.from_arrays(
         [
-            pa.array([age.status.value for age in distinct], pa.string()),
-            pa.array([age.event_timestamp for age in distinct], _TIME),
-            pa.array([age.age_seconds for age in distinct], pa.int64()),
+            pa.array([age.status.value for age in distinct.values()], pa.string()),
+            pa.array([age.event_timestamp for age in distinct.values()], _TIME),
+            pa.array([age.age_seconds for age in distinct.values()], pa.int64()),
         ],
         fields=list(_FRESHNESS),
     )
-    return values.take(pa.array([known[id(age)] for age in ages], pa.int32()))
+    return values.take(pa.array([places[id(age)] for age in ages], pa.int32()))

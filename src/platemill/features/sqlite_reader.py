@@ -73,9 +73,10 @@ class SqliteReader:
     def _rows(
         self, connection: sqlite3.Connection, layout: EntityLayout, keys: list[bytes]
     ) -> list[Sequence[Any]]:
-        # Asked for once more, a missing key (null) costs nothing.
-        places = 1 << (len(keys) - 1).bit_length()
-        given = [*keys, *[None] * (places - len(keys))]
+        # In their order, as they lie in the file; null is no key and costs nothing.
+        asked = sorted(set(keys))
+        places = 1 << (len(asked) - 1).bit_length()
+        given = [*asked, *[None] * (places - len(asked))]
         found = connection.execute(self._statement(layout, places), given).fetchall()
         # SQL promises no order.
         by_key = {row[-1]: row for row in found}
