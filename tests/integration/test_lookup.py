@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -17,7 +19,9 @@ from typing import Any
 import pytest
 from redis_server import RedisServer
 from small_lake import Photo, at, draft_night, later, settings_for
+from typer.testing import CliRunner
 
+from platemill.cli import app
 from platemill.errors import ConfigurationError, FeatureUnreadable, ServerUnavailable
 from platemill.features.catalog import VIEWS, entity_named
 from platemill.features.freshness import MISSING, Freshness, Status, freshness_of
@@ -366,6 +370,37 @@ def test_a_lookup_does_not_wait_for_feast(settings: Settings) -> None:
     subprocess.run(
         [sys.executable, "-c", code], env={**environment, **settings.environment()}, check=True
     )
+
+
+def test_the_command_says_how_old_an_answer_is(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    now = datetime.now(UTC)
+    old = replace(A, captured_at=now - timedelta(days=120))
+    fresh = replace(B, captured_at=now - timedelta(seconds=1))
+    publish_night(settings, [old, fresh], 0)
+    asked = ["lookup", "--home", str(settings.home), "plate", "A001AA77", "B002BB77", "Z999ZZ99"]
+
+    said = CliRunner().invoke(app, asked, env={"COLUMNS": "200"})
+    assert said.exit_code == 0, said.output
+    assert f"generation 1, published {later(0):%Y-%m-%d %H:%M:%S} UTC" in said.stdout
+    [day] = [line for line in said.stdout.splitlines() if line.startswith(" plate_day_v1")]
+    assert re.search(r"expired, 1[12]\d d \d+ h old +current, period not over +missing", day)
+    assert "--include-expired shows them" in said.stderr
+    shown = CliRunner().invoke(app, [*asked, "--include-expired"], env={"COLUMNS": "200"})
+    assert "--include-expired" not in shown.stderr
+
+    answer = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
+    a, b, z = answer["rows"]
+    assert [row["found"] for row in (a, b, z)] == [True, True, False]
+    assert a["plate_day_v1__sightings"] is None
+    assert a["views"]["plate_day_v1"]["status"] == "expired"
+    assert a["views"]["plate_day_v1"]["age_seconds"] > 110 * 86400
+    assert (b["generation"], b["age_seconds"], b["plate_day_v1__sightings"]) == (1, 0, 1)
+    assert z["views"]["plate_day_v1"] == {
+        "status": "missing",
+        "event_timestamp": None,
+        "age_seconds": None,
+    }
 
 
 @pytest.mark.parametrize("table", VIEWS, ids=lambda table: table.name)

@@ -42,7 +42,7 @@ def lookup(
 
     The answer is one night's, which it names. Each feature view says whether its values are
     current, expired (older than the view's time to live: they are not shown) or missing, and how
-    long ago their period ended; the period that we are in is 0 s old. Docs: docs/lookups.md.
+    long ago their period ended, if it has. Docs: docs/lookups.md.
 
     platemill lookup --home ./home plate A123BC77
 
@@ -84,6 +84,8 @@ def _age(age: Any) -> str:
     """``current, 3 d 4 h old``, say: the two largest units."""
     if age.age_seconds is None:
         return str(age.status)
+    if age.age_seconds == 0:
+        return f"{age.status}, period not over"
     left = age.age_seconds
     parts: list[str] = []
     for size, unit in _UNITS:
