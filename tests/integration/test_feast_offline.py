@@ -7,7 +7,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ NIGHTS = [
     # Corrected once more: it had no plate at all.
     ("2026-05-12 03:00", [replace(LATE, plates=(("A001AA77", 0.4), ("B002BB77", 0.3)))]),
 ]
+DAY = timedelta(days=1)
 TIMES = [at("2026-05-01 00:00") + timedelta(hours=7 * step) for step in range(50)]
 TIMES += [at("2026-05-03 03:00"), at("2026-05-08 03:00"), at("2026-05-10 00:00")]
 TIMES += [at("2026-07-31 00:00"), at("2026-08-01 00:00"), at("2027-06-01 00:00")]
@@ -213,7 +214,10 @@ def test_every_object_says_what_it_is(told: list[Told], settings: Settings) -> N
 
 def test_plain_feast_apply_and_materialize(tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
-    night(settings, [A, A2], now=at("2026-05-03 03:00"))
+    # Of late: what is long ago has expired, and the online store does not answer with it.
+    first = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - 4 * DAY
+    photos = [replace(A, captured_at=first), replace(A2, captured_at=first + DAY)]
+    night(settings, photos, now=first + 2.1 * DAY)
     settings.features.mkdir()
     feast = Path(sys.executable).with_name("feast")
     environment = {**os.environ, **QUIET_ENVIRONMENT, "PLATEMILL_HOME": str(settings.home)}
@@ -231,7 +235,8 @@ def test_plain_feast_apply_and_materialize(tmp_path: Path) -> None:
 
     call("apply")
     # Feast's own materialisation works over the manifests too.
-    call("materialize", "2026-05-01T00:00:00", "2026-05-04T12:00:00", "--views", "plate_day_v1")
+    window = [f"{time:%Y-%m-%dT%H:%M:%S}" for time in (first, first + 3.5 * DAY)]
+    call("materialize", *window, "--views", "plate_day_v1")
     store = open_store(settings)
     answer = store.get_online_features(
         features=["plate_day_v1:sightings"], entity_rows=[{"plate": "A001AA77"}]

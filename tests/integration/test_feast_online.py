@@ -60,7 +60,7 @@ def features(row: dict[str, Any], view: str) -> dict[str, Any]:
 
 def test_a_night_is_looked_up(settings: Settings) -> None:
     publish_night(settings, [A, B, EMPTY, BROKEN], 0)
-    ask = Lookup(settings)
+    ask = Lookup(settings, clock=NIGHT.timestamp)
     known, unknown = ask("plate", ["A001AA77", "Z999ZZ99"])
     assert (known["key"], known["found"], known["generation"]) == ("A001AA77", True, 1)
     assert known["event_timestamp"] == at("2026-06-01 00:00")
@@ -104,7 +104,7 @@ def test_a_night_is_looked_up(settings: Settings) -> None:
 
 def test_nothing_published_is_said_so(settings: Settings) -> None:
     with pytest.raises(ConfigurationError, match="Run `platemill run` first"):
-        lookup(settings, "plate", ["A001AA77"])
+        lookup(settings, "plate", ["A001AA77"], clock=NIGHT.timestamp)
     assert not finish_online(settings)
 
 
@@ -119,7 +119,7 @@ def test_only_what_changed_is_written(settings: Settings) -> None:
 
 def test_a_late_image_does_not_bring_old_values_back(settings: Settings) -> None:
     publish_night(settings, [A, NEWER], 0)
-    ask = Lookup(settings)
+    ask = Lookup(settings, clock=NIGHT.timestamp)
     publish_night(settings, [LATE], 1)
     # The same open store answers for the night that was published since.
     [row] = ask("plate", ["A001AA77"])
@@ -135,7 +135,7 @@ def test_a_key_without_tiles_is_deleted_and_an_older_one_answers(settings: Setti
     gone = [replace(B, plates=()), replace(NEWER, plates=())]
     _, staged = publish_night(settings, gone, 1)
     assert staged.deleted == 3
-    b, a = lookup(settings, "plate", ["B002BB77", "A001AA77"])
+    b, a = lookup(settings, "plate", ["B002BB77", "A001AA77"], clock=NIGHT.timestamp)
     assert not b["found"]
     assert features(a, "plate_day_v1")["last_seen"] == at("2026-05-01 10:00:01")
 
@@ -144,7 +144,7 @@ def test_another_pipeline_is_another_store(settings: Settings) -> None:
     publish_night(settings, [A, B], 0)
     _, staged = publish_night(settings, [B], 1, "p2")
     assert staged.full
-    a, b = lookup(settings, "plate", ["A001AA77", "B002BB77"])
+    a, b = lookup(settings, "plate", ["A001AA77", "B002BB77"], clock=NIGHT.timestamp)
     assert (a["found"], b["found"]) == (False, True)
 
 
@@ -154,7 +154,7 @@ def test_a_lost_file_is_made_again(settings: Settings, lost: str) -> None:
     (settings.features / lost).unlink()
     _, staged = publish_night(settings, [NEWER], 1)
     assert staged.full
-    assert lookup(settings, "plate", ["B002BB77"])[0]["found"]
+    assert lookup(settings, "plate", ["B002BB77"], clock=NIGHT.timestamp)[0]["found"]
 
 
 def test_a_run_that_died_after_its_commit_is_finished_by_the_next(settings: Settings) -> None:
@@ -162,14 +162,14 @@ def test_a_run_that_died_after_its_commit_is_finished_by_the_next(settings: Sett
     draft = draft_night(settings, [NEWER], "r1", now=later(1))
     stage_online(settings, draft)
     publish(settings, draft)
-    assert lookup(settings, "plate", ["A001AA77"])[0]["generation"] == 1
+    assert lookup(settings, "plate", ["A001AA77"], clock=NIGHT.timestamp)[0]["generation"] == 1
     assert finish_online(settings)
-    assert lookup(settings, "plate", ["A001AA77"])[0]["generation"] == 2
+    assert lookup(settings, "plate", ["A001AA77"], clock=NIGHT.timestamp)[0]["generation"] == 2
     # And if what was staged is lost too.
     draft = draft_night(settings, [B], "r2", now=later(2))
     publish(settings, draft)
     assert finish_online(settings)
-    assert lookup(settings, "plate", ["B002BB77"])[0]["generation"] == 3
+    assert lookup(settings, "plate", ["B002BB77"], clock=NIGHT.timestamp)[0]["generation"] == 3
     assert not list((settings.features / "_staged").iterdir())
 
 
@@ -179,7 +179,12 @@ def test_a_store_that_was_not_published_is_never_served(settings: Settings) -> N
     stage_online(settings, abandoned)
     assert not finish_online(settings)
     publish_night(settings, [B], 2)
-    assert lookup(settings, "plate", ["A001AA77"])[0]["plate_week_v1__last_camera"] == "c1"
+    assert (
+        lookup(settings, "plate", ["A001AA77"], clock=NIGHT.timestamp)[0][
+            "plate_week_v1__last_camera"
+        ]
+        == "c1"
+    )
     stamp = read_stamp(settings.features / "online_store.db")
     assert stamp is not None
     assert (stamp.generation, stamp.run_id) == (2, "r2")
@@ -247,7 +252,7 @@ def test_a_difference_stops_the_night_and_the_next_writes_all_of_it_anew(
     assert stage_online(settings, draft).full
     publish(settings, draft)
     finish_online(settings)
-    assert lookup(settings, "image", [A.content])[0]["found"]
+    assert lookup(settings, "image", [A.content], clock=NIGHT.timestamp)[0]["found"]
 
 
 def test_staging_publishes_nothing(settings: Settings) -> None:

@@ -114,7 +114,7 @@ def consistent(settings: Settings) -> None:
 
 
 def test_a_rollback_brings_sql_and_online_back_together_and_is_undone(three: Settings) -> None:
-    ask = Lookup(three)
+    ask = Lookup(three, clock=NIGHT.timestamp)
     before = rows_of(three, 1)
     said = back(three, 1)
     assert {name: said[name] for name in ("from", "to", "generation", "changed", "images")} == {
@@ -403,7 +403,7 @@ class Readers:
         self.wrong: list[Any] = []
         self.seen: set[tuple[int, int]] = set()
         self.looked_up: set[int] = set()
-        ask = Lookup(settings)
+        ask = Lookup(settings, clock=NIGHT.timestamp)
         self._threads = [
             threading.Thread(target=self._loop, args=(look,))
             for look in (self._count, self._open, lambda: self._look_up(ask))

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from platemill.cli import app
 from platemill.errors import ConfigurationError, FeatureUnreadable, ServerUnavailable
-from platemill.features.catalog import VIEWS, entity_named
+from platemill.features.catalog import OFFLINE_VIEWS, VIEWS, entity_named
 from platemill.features.freshness import MISSING, Freshness, Status, freshness_of
 from platemill.features.lookup import Lookup, lookup
 from platemill.features.online import finish_online, stage_online
@@ -403,7 +403,7 @@ def test_the_command_says_how_old_an_answer_is(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("table", VIEWS, ids=lambda table: table.name)
+@pytest.mark.parametrize("table", (*VIEWS, *OFFLINE_VIEWS), ids=lambda table: table.name)
 def test_every_view_has_a_time_to_live(table: Any) -> None:
     assert table.ttl is not None
     assert table.ttl > timedelta(0)
