@@ -261,6 +261,7 @@ def test_the_last_results_of_the_checks_are_shown(tmp_path: Path) -> None:
     write_catalog(settings, tmp_path / "out")
     text = read_pages(tmp_path / "out")["plate_day_v1.html"].text
     assert "found in generation 2" in text
+    assert "One of the rows is in check_results.detail" in text
     assert "of_long_ago" not in text
     shown = text.replace("\n", "")
     assert "keys_uniquewarnsnone–" in shown

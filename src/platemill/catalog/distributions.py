@@ -236,7 +236,7 @@ def _frequent(connection: duckdb.DuckDBPyConnection, rows: str, counted: str) ->
     if different == 0:
         return {}
     if different > _TOP and different > all_rows / 4:
-        return {"bars_of": "hardly a value twice", "rest": all_rows}
+        return {"bars_of": "too many different values to show", "rest": all_rows}
     top = connection.execute(
         f"SELECT v, count(*) AS n FROM ({rows}) WHERE v IS NOT NULL "
         f"GROUP BY v ORDER BY n DESC, v LIMIT {_TOP}"
