@@ -31,7 +31,9 @@ from platemill.features.online import (
 )
 from platemill.features.redis_place import redis_place
 from platemill.lake import Generation, open_lake
+from platemill.lake.lease import PUBLISH, Holder
 from platemill.launch.generations import list_generations, roll_back, vacuum
+from platemill.launch.stages import Night
 from platemill.settings import Settings
 from platemill.warehouse.draft import Draft
 from platemill.warehouse.publish import publish
@@ -279,6 +281,22 @@ def test_a_lost_registry_is_made_again(settings: Settings) -> None:
     assert is_behind(settings)
     assert finish_online(settings)
     assert ask(settings, "A001AA77")["sightings"] == 1
+
+
+def test_a_run_repairs_the_store_unless_another_publishes(two: Settings, redis: Redis) -> None:
+    lake = open_lake(two)
+    night = Night.new(two, "next", [str(two.home)], None)
+    night.repair()
+    redis.flushall()
+    with Holder(lake.storage, "other") as other:
+        other.acquire(PUBLISH, above=lake.fence(PUBLISH))
+        night.repair()
+        assert published_stamp(two) is None
+    night.repair()
+    assert not is_behind(two)
+    # What it took to do so, it gave back.
+    with Holder(lake.storage, "another") as another:
+        another.acquire(PUBLISH, above=lake.fence(PUBLISH))
 
 
 def test_what_feast_writes_by_hand_is_written_over(two: Settings) -> None:

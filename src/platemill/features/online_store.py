@@ -142,9 +142,13 @@ class PublishedSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
         connection = self._get_conn(config)
         with connection:
             mark_written_by_hand(connection)
+            statements: dict[tuple[str, ...], str] = {}
             for key, values, event, created in data:
+                given = tuple(values)
+                if given not in statements:
+                    statements[given] = packed.insert(given)
                 connection.execute(
-                    packed.insert(list(values)),
+                    statements[given],
                     (
                         serialize_entity_key(key, version),
                         _seconds(event),
