@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -15,7 +16,9 @@ import duckdb
 import pandas as pd
 import pytest
 from small_lake import PROJECT, Photo, at, night, settings_for
+from typer.testing import CliRunner
 
+from platemill.cli import app
 from platemill.features.catalog import OFFLINE_VIEWS, SERVICES, TRAINING_SERVICES, VIEWS
 from platemill.features.store import open_store
 from platemill.lake import Generation
@@ -210,6 +213,35 @@ def test_every_object_says_what_it_is(told: list[Told], settings: Settings) -> N
         assert service.description
         assert service.owner
     assert all(entity.description for entity in store.list_entities() if entity.name != "__dummy")
+
+
+def test_the_examples_of_the_page_run(
+    told: list[Told], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (PROJECT / "docs" / "training-sets.md").read_text()
+    (tmp_path / "home").symlink_to(settings.home)
+    (tmp_path / "asked.csv").write_text(
+        "plate,event_timestamp\nA001AA77,2026-05-02 12:00:00\nZ999ZZ99,2026-05-02\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for command in re.findall(r"^platemill (training-set .+)$", page, re.MULTILINE):
+        done = CliRunner().invoke(app, command.split())
+        assert done.exit_code == 0, done.output
+    (sql,) = re.findall(r"```sql\n(.+?)```", page, re.DOTALL)
+    with duckdb.connect(settings.warehouse_file, read_only=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        found = sorted(connection.sql(sql).fetchall())
+    assert [(plate, sightings) for plate, _, sightings in found] == [
+        ("A001AA77", 2),
+        ("Z999ZZ99", None),
+    ]
+    blocks = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
+    assert len(blocks) == 3
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    assert "plate_trailing_v1__sightings_28d" in names["frame"]
+    assert names["store"].config.offline_store.corrected_past
 
 
 def test_plain_feast_apply_and_materialize(tmp_path: Path) -> None:

@@ -116,21 +116,30 @@ def open_entities(
 def load_asked(
     connection: duckdb.DuckDBPyConnection, entities: EntityFile, keys: Sequence[str]
 ) -> Span:
-    """Make the table ``asked``: ``n`` from 0 in the file's order, keys ``k0`` …, and ``moment``.
+    """Make the tables of what is asked about: ``keys0`` … and ``asked``.
 
-    A time without a zone is UTC.
+    ``keys0`` has the different keys of the first of ``keys``, ``key`` and ``code``, a number from
+    1: numbers are compared faster than texts. ``asked`` has a row for each of the file: ``n`` from
+    0, ``k0`` … the keys' codes, null for none, and ``moment``. A time without a zone is UTC.
 
     Raises:
         ConfigurationError: a time is a text that is no time.
     """
-    chosen = ", ".join(f'"{key}"::VARCHAR AS k{i}' for i, key in enumerate(keys))
     source = f"read_parquet({text_literal(str(entities.path))}, file_row_number = true)"
     text = pa.types.is_string(_plain(entities.schema.field(TIME).type))
     cast = "TRY_CAST" if text else "CAST"
+    codes, joins = "", ""
     try:
+        for number, key in enumerate(keys):
+            connection.execute(
+                f"CREATE TABLE keys{number} AS SELECT key, row_number() OVER () AS code FROM "
+                f'(SELECT DISTINCT "{key}"::VARCHAR AS key FROM {source} WHERE key IS NOT NULL)'
+            )
+            codes += f"keys{number}.code AS k{number}, "
+            joins += f' LEFT JOIN keys{number} ON keys{number}.key = file."{key}"::VARCHAR'
         connection.execute(
-            f"CREATE TEMP TABLE asked AS SELECT {_NUMBERED} AS n, {chosen}, "
-            f'{cast}("{TIME}" AS TIMESTAMPTZ) AS moment FROM {source}'
+            f"CREATE TABLE asked AS SELECT file.{_NUMBERED} AS n, {codes}"
+            f'{cast}(file."{TIME}" AS TIMESTAMPTZ) AS moment FROM {source} AS file{joins}'
         )
         if text:
             _refuse_bad_times(connection, entities, source)

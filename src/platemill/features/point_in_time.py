@@ -31,16 +31,16 @@ class Found(IntEnum):
     DELETED = 3
 
 
-def hits_sql(table: Table, versions: str, key: str, *, hits: str, corrected_past: bool) -> str:
+def hits_sql(table: Table, versions: str, number: int, *, hits: str, corrected_past: bool) -> str:
     """The statement that makes the table of what was found in one view.
 
-    It reads the table ``asked`` (``n`` from 0, keys, ``moment``), and binds ``$pipeline``,
-    ``$ttl``, and ``$first`` and ``$last``, the span of the moments.
+    It reads the tables of ``load_asked``, and binds ``$pipeline``, ``$ttl``, and ``$first`` and
+    ``$last``, the span of the moments.
 
     Args:
         table: the view's table.
         versions: a SELECT of all versions of its rows, with their ``id``.
-        key: the column of ``asked`` that holds the key.
+        number: which of the keys it is of.
         hits: the name of the table that is made: ``n``, ``found`` (a ``Found``), ``id``; a row for
             each of ``asked``, in no promised order.
         corrected_past: whether a row is visible before it was created.
@@ -49,12 +49,11 @@ def hits_sql(table: Table, versions: str, key: str, *, hits: str, corrected_past
     return f"""
 CREATE TABLE {hits} AS
 WITH version AS (
-    SELECT "{table.entity}" AS key, event_timestamp AS event, created_timestamp AS created,
-        "{never_null(table).name}" IS NULL AS gone, id
-    FROM ({versions})
+    SELECT keys.code AS key, event_timestamp AS event, created_timestamp AS created,
+        "{never_null(table).name}" IS NULL AS gone, versions.id
+    FROM ({versions}) AS versions JOIN keys{number} AS keys ON versions."{table.entity}" = keys.key
     WHERE pipeline_version = $pipeline
         AND event_timestamp <= $last AND event_timestamp + $ttl >= $first
-        AND "{table.entity}" IN (SELECT {key} FROM asked WHERE {key} IS NOT NULL)
 ), appearing AS (
     SELECT *, {visible} AS visible FROM version
 ), answering AS (
@@ -69,7 +68,7 @@ SELECT n,
         WHEN gone THEN {Found.DELETED:d} ELSE {Found.MATCHED:d} END::TINYINT AS found,
     id
 FROM asked ASOF LEFT JOIN answering
-    ON asked.{key} = answering.key AND answering.visible <= asked.moment
+    ON asked.k{number} = answering.key AND answering.visible <= asked.moment
 """
 
 

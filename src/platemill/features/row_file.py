@@ -13,7 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["RowFile", "write_row_file"]
+__all__ = ["CHUNK_ROWS", "RowFile", "write_row_file"]
+
+CHUNK_ROWS = 131_072
+"""Rows of a chunk that is written at once. Rows of one chunk are the cheapest to take."""
 
 
 def write_row_file(
@@ -47,6 +50,9 @@ class RowFile:
 
     def take(self, places: npt.NDArray[np.int64]) -> list[pa.Array]:
         """The columns of the rows at some places; below 0 is a row of nulls."""
+        if self._reader.num_record_batches == 1:
+            found = self._reader.get_batch(0).take(pa.array(places, mask=places < 0))
+            return list(found.columns)
         order = np.argsort(places, kind="stable")
         sorted_places = places[order]
         bounds = np.searchsorted(sorted_places, self._starts)
@@ -57,8 +63,8 @@ class RowFile:
                 parts.append(self._reader.get_batch(number).take(pa.array(chosen - start)))
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        found = pa.Table.from_batches(parts).combine_chunks().take(pa.array(back))
-        return [_whole(column) for column in found.columns]
+        taken = pa.Table.from_batches(parts).combine_chunks().take(pa.array(back))
+        return [_whole(column) for column in taken.columns]
 
 
 def _nulls(schema: pa.Schema, rows: int) -> pa.RecordBatch:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from platemill.errors import ConfigurationError, RetryableError
 from platemill.features.entity_file import EntityFile, Span, load_asked, open_entities
 from platemill.features.point_in_time import Found, hits_sql, picked_sql
-from platemill.features.row_file import RowFile, write_row_file
+from platemill.features.row_file import CHUNK_ROWS, RowFile, write_row_file
 from platemill.features.selection import ChosenView, choose_views, feature_fields
 from platemill.features.training_file import BATCH_ROWS, SUFFIXES, beside, write_rows
 from platemill.features.versions import identified_rows, version_files, version_rows
@@ -127,6 +127,8 @@ def build_training_set(
         _clear_errors(settings, generation),
         connect(lake, memory=settings.duckdb_memory, threads=settings.duckdb_threads) as connection,
     ):
+        # A file's foot is read twice.
+        connection.execute("SET parquet_metadata_cache = true")
         progress("entities", 0, len(views) + 2)
         typed = request.out.suffix != ".csv"
         entities = open_entities(
@@ -196,7 +198,7 @@ def _answer(
     ``place<number>`` says for every ``n``, in their order, which of them is its answer; -1: none.
     """
     table, files = view.table, job.files(view)
-    key = f"k{job.keys.index(str(table.entity))}"
+    key = job.keys.index(str(table.entity))
     schema = pa.schema([pa.field(name, table.column(name).type) for name in view.features])
     if not files:
         for _ in write_row_file(path, schema, ()):
@@ -208,7 +210,7 @@ def _answer(
     if table.derived_from is None:
         versions = identified_rows(job.lake, table, files)
     else:
-        only = f'"{table.entity}" IN (SELECT {key} FROM asked WHERE {key} IS NOT NULL)'
+        only = f'"{table.entity}" IN (SELECT key FROM keys{key})'
         rows = version_rows(
             job.lake, table, files, job.sql, job.generation.pipeline_version, only=only
         )
@@ -244,7 +246,7 @@ def _write_picked(
     ids: list[pa.Array] = []
 
     def features() -> Iterator[pa.RecordBatch]:
-        for batch in connection.sql(sql).to_arrow_reader(BATCH_ROWS):
+        for batch in connection.sql(sql).to_arrow_reader(CHUNK_ROWS):
             ids.append(batch.column("id"))
             yield batch.drop_columns("id")
 
