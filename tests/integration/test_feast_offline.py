@@ -238,8 +238,11 @@ def test_the_examples_of_the_page_run(
     blocks = re.findall(r"```python\n(.+?)```", page, re.DOTALL)
     assert len(blocks) == 3
     names: dict[str, Any] = {}
-    for block in blocks:
-        exec(block, names)
+    with warnings.catch_warnings():
+        # Feast sets filters of its own when it is imported.
+        warnings.filterwarnings("ignore", IBIS_WARNING, DeprecationWarning)
+        for block in blocks:
+            exec(block, names)
     assert "plate_trailing_v1__sightings_28d" in names["frame"]
     assert names["store"].config.offline_store.corrected_past
 
