@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "TritonNode", "Worker"]
 
 _GREY, _SIDE = 90, 64
+# The server's queue bounds the requests; this bounds the memory of images that wait for their turn.
+_BULK_REQUESTS = 16
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class TritonNode:
             server.stop()
 
 
-def _answers(address: str) -> bool:
+def _answers(address: str, model: str | None = None) -> bool:
     import tritonclient.grpc as triton
 
     from platemill.serving.contracts import PLATE_RECOGNITION
@@ -114,7 +116,7 @@ def _answers(address: str) -> bool:
     no_proxy = [("grpc.enable_http_proxy", 0)]
     with triton.InferenceServerClient(address, channel_args=no_proxy) as client:
         try:
-            return bool(client.is_model_ready(PLATE_RECOGNITION.name, client_timeout=5.0))
+            return bool(client.is_model_ready(model or PLATE_RECOGNITION.name, client_timeout=5.0))
         except triton.InferenceServerException:
             return False
 
@@ -137,10 +139,16 @@ class Worker:
         self._settings: Settings = load_settings()
         self._run_id = run_id
         self._pipeline_version = pipeline_version
-        self._turnstile = Turnstile(self._settings.images_in_flight)
+        self._turnstile = Turnstile(max(self._settings.images_in_flight, self._bulk_room))
         self._counts: dict[str, _Counts] = {}
         self._lock = threading.Lock()
         self._model: Any = None
+        self._bulk: Any = None
+
+    @property
+    def _bulk_room(self) -> int:
+        """Images in bulk that a worker holds at once."""
+        return self._settings.bulk_images * _BULK_REQUESTS
 
     def node(self) -> str:
         """The id of the node that this worker runs on."""
@@ -155,8 +163,10 @@ class Worker:
 
         from platemill.archive.reader import ArchiveReader
         from platemill.lake import open_lake
-        from platemill.recognize.recogniser import recognise
+        from platemill.recognize.in_bulk import recognise_in_bulk
+        from platemill.recognize.recogniser import OneByOne, recognise
         from platemill.recognize.shards import write_shard
+        from platemill.serving.bulk import BulkClient
         from platemill.serving.client import PlateClient
 
         # The images in flight are the threads. More inside each would only fight for the cores.
@@ -168,6 +178,8 @@ class Worker:
         self._lake = open_lake(settings)
         self._check_lease = _lease_checker(self._lake, settings.runs / self._run_id)
         self._recognise, self._write_shard, self._client = recognise, write_shard, PlateClient
+        self._recognise_in_bulk, self._one_by_one = recognise_in_bulk, OneByOne
+        self._bulk_client = BulkClient
 
     def connect(self, address: str, seconds: float) -> None:
         """Use the Triton server at this gRPC address from now on, as soon as it answers.
@@ -183,15 +195,22 @@ class Worker:
                     "see its log and PLATEMILL_TRITON_ADDRESS"
                 )
             time.sleep(0.2)
+        from platemill.serving.contracts import PLATE_BULK
+
+        settings = self._settings
+        seconds = settings.triton_answer_seconds
+        has_bulk = _answers(address, PLATE_BULK.name)
         with self._lock:
-            old, self._model = self._model, None
-            self._model = self._client(
-                address,
-                slots=self._settings.images_in_flight,
-                seconds=self._settings.triton_answer_seconds,
-            )
-        if old is not None:
-            old.close()
+            old = [self._model, self._bulk]
+            self._model = self._client(address, slots=settings.images_in_flight, seconds=seconds)
+            self._bulk = None
+            if has_bulk:
+                self._bulk = self._bulk_client(
+                    address, max_pixels=settings.max_image_pixels, seconds=seconds
+                )
+        for client in old:
+            if client is not None:
+                client.close()
 
     def greet(self) -> None:
         """Decode and recognise a plain grey picture, of which nothing can be to blame.
@@ -212,7 +231,7 @@ class Worker:
 
     def recognise(self, key: str, images: list[PlannedImage]) -> Outcome:
         """Recognise one shard and record it; the result of an attempt that lost is thrown away."""
-        return self._outcome(key, lambda: self._recognise_shard(key, images))
+        return self._outcome(key, lambda: self._recognise_shard(key, images, in_bulk=True))
 
     def alone(
         self,
@@ -254,9 +273,11 @@ class Worker:
     def close(self) -> None:
         """Give back what the server and the archives hold for this worker."""
         with self._lock:
-            model, self._model = self._model, None
-        if model is not None:
-            model.close()
+            clients = [self._model, self._bulk]
+            self._model = self._bulk = None
+        for client in clients:
+            if client is not None:
+                client.close()
         self._reader.close()
 
     def counts(self) -> dict[str, tuple[int, dict[str, int]]]:
@@ -271,6 +292,7 @@ class Worker:
         key: str,
         images: list[PlannedImage],
         *,
+        in_bulk: bool = False,
         in_flight: int | None = None,
         record: bool = True,
         **given: Any,
@@ -280,20 +302,33 @@ class Worker:
         settings = self._settings
         with self._lock:
             counts = self._counts[key] = _Counts()
-            model = self._model
+            model, bulk = self._model, self._bulk
         feed: Feed[Any, Any] = Feed(self._turnstile)
+        way = {
+            "read": self._reader.read,
+            "decode": lambda data: decode_image(data, settings.max_image_pixels),
+            "model": model,
+            "run_id": self._run_id,
+            "pipeline_version": self._pipeline_version,
+            "now": lambda: dt.datetime.now(dt.UTC),
+            **given,
+        }
         with feed:
-            results: Any = self._recognise(
-                feed.images(images),
-                self._reader.read,
-                lambda data: decode_image(data, settings.max_image_pixels),
-                model,
-                in_flight=in_flight or settings.images_in_flight,
-                run_id=self._run_id,
-                pipeline_version=self._pipeline_version,
-                now=lambda: dt.datetime.now(dt.UTC),
-                **given,
-            )
+            results: Any
+            if in_bulk and bulk is not None:
+                results = self._recognise_in_bulk(
+                    feed.images(images),
+                    bulk,
+                    self._one_by_one(**way),
+                    batch=settings.bulk_images,
+                    in_flight=self._bulk_room,
+                )
+            else:
+                results = self._recognise(
+                    feed.images(images),
+                    in_flight=in_flight or settings.images_in_flight,
+                    **way,
+                )
             # Closed here, not whenever: its threads end before the next shard counts on room.
             with contextlib.closing(results):
                 counted = self._counted(feed.results(results), counts)

@@ -91,7 +91,10 @@ class Settings(BaseSettings):
     shard_images: int = Field(128, gt=0, description="images in a shard, the unit of commit")
     workers: int = Field(1, gt=0, description="Ray actors that recognise")
     images_in_flight: int = Field(
-        6, gt=0, description="images a worker holds at once, from reading to rows"
+        6, gt=0, description="images a worker holds at once, where they are recognised one by one"
+    )
+    bulk_images: int = Field(
+        8, gt=0, description="images of one request, where the server recognises them in bulk"
     )
     stall_seconds: float = Field(
         900.0,

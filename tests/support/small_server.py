@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import serialize_byte_tensor
 
+from platemill.serving.contracts import CONTRACTS
+
 __all__ = ["SmallServer", "plates_of"]
 
 
@@ -60,7 +62,7 @@ class SmallServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignor
         self.stop()
 
     def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
-        return service_pb2.ModelReadyResponse(ready=True)
+        return service_pb2.ModelReadyResponse(ready=request.name in CONTRACTS)
 
     def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:  # noqa: N802
         context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no shared memory here")

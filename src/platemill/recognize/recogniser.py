@@ -10,7 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -23,7 +23,16 @@ from platemill.recognize.poison import POISON, Verdict
 from platemill.recognize.results import ImageResult, Plate
 from platemill.schema import ImageStatus, Stage
 
-__all__ = ["INFERENCE_ATTEMPTS", "PlateModel", "PlateReading", "recognise"]
+__all__ = [
+    "INFERENCE_ATTEMPTS",
+    "OneByOne",
+    "PlateModel",
+    "PlateReading",
+    "Read",
+    "plates_of",
+    "read_checked",
+    "recognise",
+]
 
 INFERENCE_ATTEMPTS: Final = 3
 # Confidences are shares; rounding may carry one a little past its end.
@@ -112,45 +121,7 @@ def recognise(
     Raises:
         RetryableError: the model's server, or the machine, cannot work now; no image is to blame.
     """
-
-    def work(image: PlannedImage) -> ImageResult:
-        way = _Way(image, enter)
-        size: tuple[int | None, int | None] = (None, None)
-        plates: tuple[Plate, ...] = ()
-        reason = detail = None
-        verdict = poison.get(image.uri)
-        if verdict is not None:
-            way.stage, way.tries = verdict.stage, verdict.deaths
-            reason, detail = POISON, verdict.detail
-        else:
-            try:
-                pixels = way.pixels(read, decode)
-                size = (int(pixels.shape[1]), int(pixels.shape[0]))
-                plates = way.plates(model, pixels)
-            except ImageRejected as error:
-                reason, detail = error.reason, error.detail or error.reason
-            except InferenceFailed as error:
-                reason = "inference_failed"
-                detail = f"{INFERENCE_ATTEMPTS} attempts, the last: {error}"
-        stage = None if reason is None else way.stage
-        if reason is not None:
-            status = ImageStatus.QUARANTINED
-        else:
-            status = ImageStatus.RECOGNISED if plates else ImageStatus.NO_PLATE
-        return ImageResult(
-            image,
-            status,
-            reason,
-            detail,
-            stage,
-            way.tries,
-            *size,
-            plates,
-            pipeline_version,
-            run_id,
-            now(),
-        )
-
+    work = OneByOne(read, decode, model, run_id, pipeline_version, now, poison, enter)
     waiting: deque[Future[ImageResult]] = deque()
     with ThreadPoolExecutor(in_flight, thread_name_prefix="recognise") as pool:
         for image in images:
@@ -160,6 +131,84 @@ def recognise(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """What becomes of one image; arguments as those of ``recognise``."""
+
+    read: Read
+    decode: Decode
+    model: PlateModel
+    run_id: str
+    pipeline_version: str
+    now: Callable[[], datetime]
+    poison: Mapping[str, Verdict] = field(default_factory=dict)
+    enter: Enter = lambda image, stage: None
+
+    def __call__(self, image: PlannedImage) -> ImageResult:
+        """Read, decode and recognise an image; whatever is wrong with it is in the result.
+
+        Raises:
+            RetryableError: the model's server, or the machine, cannot work now.
+        """
+        way = _Way(image, self.enter)
+        size: tuple[int | None, int | None] = (None, None)
+        plates: tuple[Plate, ...] = ()
+        reason = detail = None
+        verdict = self.poison.get(image.uri)
+        if verdict is not None:
+            way.stage, way.tries = verdict.stage, verdict.deaths
+            reason, detail = POISON, verdict.detail
+        else:
+            try:
+                pixels = way.pixels(self.read, self.decode)
+                size = (int(pixels.shape[1]), int(pixels.shape[0]))
+                plates = way.plates(self.model, pixels)
+            except ImageRejected as error:
+                reason, detail = error.reason, error.detail or error.reason
+            except InferenceFailed as error:
+                reason = "inference_failed"
+                detail = f"{INFERENCE_ATTEMPTS} attempts, the last: {error}"
+        if reason is None:
+            return self.recognised(image, *size, plates, way.tries)
+        return ImageResult(
+            image,
+            ImageStatus.QUARANTINED,
+            reason,
+            detail,
+            way.stage,
+            way.tries,
+            *size,
+            plates,
+            self.pipeline_version,
+            self.run_id,
+            self.now(),
+        )
+
+    def recognised(
+        self,
+        image: PlannedImage,
+        width: int | None,
+        height: int | None,
+        plates: tuple[Plate, ...],
+        tries: int = 1,
+    ) -> ImageResult:
+        """The result of an image with which nothing is wrong."""
+        return ImageResult(
+            image,
+            ImageStatus.RECOGNISED if plates else ImageStatus.NO_PLATE,
+            None,
+            None,
+            None,
+            tries,
+            width,
+            height,
+            plates,
+            self.pipeline_version,
+            self.run_id,
+            self.now(),
+        )
 
 
 @dataclass
@@ -176,9 +225,7 @@ class _Way:
         if image.rejected_reason is not None:
             raise ImageRejected(image.rejected_reason, image.rejected_detail or "")
         self._enter(Stage.READ)
-        data = read(image.uri, image.offset, image.byte_size)
-        if hashlib.blake2b(data, digest_size=16).hexdigest() != image.image_id:
-            raise ImageRejected("changed", "its bytes are not those that the inventory saw")
+        data = read_checked(image, read)
         self._enter(Stage.DECODE)
         return decode(data)
 
@@ -186,7 +233,7 @@ class _Way:
         self._enter(Stage.INFER)
         while True:
             try:
-                return _plates(model(pixels))
+                return plates_of(model(pixels))
             except InferenceFailed:
                 if self.tries >= INFERENCE_ATTEMPTS:
                     raise
@@ -197,7 +244,19 @@ class _Way:
         self.enter(self.image, stage)
 
 
-def _plates(reading: PlateReading) -> tuple[Plate, ...]:
+def read_checked(image: PlannedImage, read: Read) -> bytes:
+    """An image's encoded bytes, which are those that the inventory saw.
+
+    Raises:
+        ImageRejected: it cannot be read, or has other bytes now.
+    """
+    data = read(image.uri, image.offset, image.byte_size)
+    if hashlib.blake2b(data, digest_size=16).hexdigest() != image.image_id:
+        raise ImageRejected("changed", "its bytes are not those that the inventory saw")
+    return data
+
+
+def plates_of(reading: PlateReading) -> tuple[Plate, ...]:
     """Check a reading and take it apart.
 
     Raises:

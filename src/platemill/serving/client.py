@@ -1,22 +1,24 @@
-"""The client of ``plate_recognition`` for bulk work: many images in flight, frames by reference."""
+"""The client of a server's models: many requests in flight, tensors by reference."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import queue
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from platemill.errors import InferenceFailed, ServerHangs, ServerUnavailable
-from platemill.serving.contracts import CONTRACTS, PLATE_RECOGNITION
+from platemill.serving.contracts import CONTRACTS, PLATE_RECOGNITION, ModelContract
 from platemill.serving.frames import LARGEST_BYTES, Slot
 from platemill.serving.reading import PlateReading
 from platemill.serving.regions import sweep_frames
 
-__all__ = ["PlateClient"]
+__all__ = ["Payload", "PlateClient", "TritonClient"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,16 +31,32 @@ _HEALTH_SECONDS = 10.0
 _INPUT = PLATE_RECOGNITION.inputs[0]
 
 
-class PlateClient:
-    """Recognises one image a call; any number of threads may call at once.
+@dataclass(frozen=True)
+class Payload:
+    """What a request carries: one tensor.
 
-    Frames go through system shared memory, in a ring of `slots` regions, where the server shares
-    this machine; else, and for very large frames, as plain tensors. The answers are the same.
+    name, datatype: as the contract says, ``BYTES`` for texts.
+    plain: the tensor as it is sent when it goes over the wire.
+    memory: uint8 of any shape, its bytes as they lie in shared memory.
+    what: the images in words, for errors.
+    """
+
+    name: str
+    datatype: str
+    plain: NDArray[Any]
+    memory: NDArray[np.uint8]
+    what: str
+
+
+class TritonClient:
+    """Sends tensors to a server, by reference where it shares this machine; else over the wire.
+
+    Any number of threads may ask at once. The answers are the same either way.
 
     Args:
         grpc_address: ``host:port``.
-        slots: frames in shared memory at once; one a thread is right, 0 turns it off.
-        seconds: how long one image may take.
+        slots: tensors in shared memory at once; one a thread is right, 0 turns it off.
+        seconds: how long one request may take.
     """
 
     def __init__(self, grpc_address: str, *, slots: int, seconds: float = 120.0) -> None:
@@ -59,34 +77,40 @@ class PlateClient:
         if self._shared:
             sweep_frames()
 
-    def __call__(self, image: NDArray[np.uint8]) -> PlateReading:
-        """Recognise an image, uint8 [H, W, 3] in BGR.
+    def ask(
+        self,
+        contract: ModelContract,
+        payload: Payload,
+        parameters: Mapping[str, int] | None = None,
+    ) -> list[NDArray[Any]]:
+        """Ask a model; its outputs in the contract's order.
 
         Raises:
             ServerUnavailable: the server does not answer; the same call may succeed later.
-            ServerHangs: it took the image and gave no answer in `seconds`.
-            InferenceFailed: a model failed on this image.
+            ServerHangs: it took the request and gave no answer in `seconds`.
+            InferenceFailed: the model failed on this.
         """
-        if not self._shared or image.nbytes > LARGEST_BYTES:
-            return self._infer(image, None)
+        size = payload.memory.nbytes
+        if not self._shared or size > LARGEST_BYTES:
+            return self._infer(contract, payload, None, parameters)
         slot = self._slots.get()
         try:
-            if slot is not None and slot.size < image.nbytes:
+            if slot is not None and slot.size < size:
                 self._drop(slot)
                 slot = None
             if slot is None:
-                slot = self._new_slot(image.nbytes)
+                slot = self._new_slot(size)
             if slot is None:
-                return self._infer(image, None)
+                return self._infer(contract, payload, None, parameters)
             try:
-                return self._infer(image, slot)
+                return self._infer(contract, payload, slot, parameters)
             except InferenceFailed as error:
                 if "shared memory" not in str(error):
                     raise
                 # Another server answers at this address now; it never saw the region.
                 self._drop(slot)
                 slot = None
-                return self._infer(image, None)
+                return self._infer(contract, payload, None, parameters)
         finally:
             self._slots.put(slot)
 
@@ -132,24 +156,31 @@ class PlateClient:
         with contextlib.suppress(OSError):
             slot.close()
 
-    def _infer(self, image: NDArray[np.uint8], slot: Slot | None) -> PlateReading:
+    def _infer(
+        self,
+        contract: ModelContract,
+        payload: Payload,
+        slot: Slot | None,
+        parameters: Mapping[str, int] | None,
+    ) -> list[NDArray[Any]]:
         from tritonclient.grpc import InferInput
         from tritonclient.utils import InferenceServerException
 
-        given = InferInput(_INPUT.name, list(image.shape), _INPUT.datatype)
+        given = InferInput(payload.name, list(payload.plain.shape), payload.datatype)
         if slot is None:
-            given.set_data_from_numpy(np.ascontiguousarray(image))
+            given.set_data_from_numpy(np.ascontiguousarray(payload.plain))
         else:
-            given.set_shared_memory(slot.name, slot.write(image))
+            given.set_shared_memory(slot.name, slot.write(payload.memory))
+        asked = {} if parameters is None else {"parameters": dict(parameters)}
         try:
             answer = self._client.infer(
-                PLATE_RECOGNITION.name, [given], client_timeout=self._seconds
+                contract.name, [given], client_timeout=self._seconds, **asked
             )
         except InferenceServerException as error:
             if _status(error) == _HANGS:
                 raise ServerHangs(
-                    f"Triton at {self._address} gave no answer in {self._seconds:g} s on an image "
-                    f"of {list(image.shape)} (PLATEMILL_TRITON_ANSWER_SECONDS)"
+                    f"Triton at {self._address} gave no answer in {self._seconds:g} s on "
+                    f"{payload.what} (PLATEMILL_TRITON_ANSWER_SECONDS)"
                 ) from None
             if (
                 _status(error) in _UNAVAILABLE
@@ -158,19 +189,9 @@ class PlateClient:
             ):
                 raise self._unavailable(error) from None
             raise InferenceFailed(
-                f"{PLATE_RECOGNITION.name} failed on an image of {list(image.shape)}: "
-                f"{error.message()}"
+                f"{contract.name} failed on {payload.what}: {error.message()}"
             ) from None
-        boxes, texts, raw_texts, confidences, scores = (
-            answer.as_numpy(output.name) for output in PLATE_RECOGNITION.outputs
-        )
-        return PlateReading(
-            boxes=boxes,
-            texts=[text.decode() for text in texts[:, 0]],
-            raw_texts=[text.decode() for text in raw_texts[:, 0]],
-            confidences=confidences[:, 0],
-            detection_scores=scores[:, 0],
-        )
+        return [answer.as_numpy(output.name) for output in contract.outputs]
 
     def _is_well(self) -> bool:
         """Whether every model is ready. A server that is ending fails images that are good."""
@@ -188,6 +209,33 @@ class PlateClient:
         return ServerUnavailable(
             f"Triton at {self._address} does not answer ({_status(error)}: {error.message()}); "
             "see its log and `platemill triton status`"
+        )
+
+
+class PlateClient(TritonClient):
+    """Recognises one image a call; any number of threads may call at once.
+
+    Frames go through system shared memory, in a ring of `slots` regions, where the server shares
+    this machine; else, and for very large frames, as plain tensors.
+    """
+
+    def __call__(self, image: NDArray[np.uint8]) -> PlateReading:
+        """Recognise an image, uint8 [H, W, 3] in BGR.
+
+        Raises:
+            ServerUnavailable: the server does not answer; the same call may succeed later.
+            ServerHangs: it took the image and gave no answer in `seconds`.
+            InferenceFailed: a model failed on this image.
+        """
+        what = f"an image of {list(image.shape)}"
+        payload = Payload(_INPUT.name, _INPUT.datatype, image, image, what)
+        boxes, texts, raw_texts, confidences, scores = self.ask(PLATE_RECOGNITION, payload)
+        return PlateReading(
+            boxes=boxes,
+            texts=[text.decode() for text in texts[:, 0]],
+            raw_texts=[text.decode() for text in raw_texts[:, 0]],
+            confidences=confidences[:, 0],
+            detection_scores=scores[:, 0],
         )
 
 

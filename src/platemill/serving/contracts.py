@@ -15,6 +15,7 @@ __all__ = [
     "CONTRACTS",
     "MAX_ROWS",
     "MODEL_VERSION",
+    "PLATE_BULK",
     "PLATE_RECOGNITION",
     "ModelContract",
     "TensorContract",
@@ -68,6 +69,21 @@ PLATE_RECOGNITION = ModelContract(
         TensorContract("detection_scores", "FP32", (-1, 1)),  # of the box, 0 to 1
     ),
 )
+
+PLATE_BULK = ModelContract(
+    "plate_bulk",
+    "python",
+    0,
+    (TensorContract("images", "STRING", (-1,)),),  # N encoded images: JPEG, PNG, BMP, WebP, TIFF
+    (
+        TensorContract("plates", "INT32", (-1,)),  # of each image; -1: ask for that one alone
+        TensorContract("sizes", "INT32", (-1, 2)),  # of each image, width and height in px
+        *PLATE_RECOGNITION.outputs,  # of all images, one after the other
+    ),
+)
+"""For bulk work, beside the four: many encoded images a request. Each gets the answer that
+`plate_recognition` gives for its pixels. The request parameter ``max_pixels`` refuses larger ones.
+"""
 
 
 def contracts_for(profile: Profile) -> dict[str, ModelContract]:
