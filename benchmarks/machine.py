@@ -13,7 +13,10 @@ from typing import Any
 
 _MAIN = ("ray", "pyarrow", "numpy", "opencv-python-headless", "tritonclient", "duckdb")
 _TRITON = ("torch", "nvidia-pytriton", "numpy", "opencv-python-headless")
-_ASK = "import importlib.metadata as m, json, sys; print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))"
+_ASK = """
+import importlib.metadata, json, sys
+print(json.dumps({name: importlib.metadata.version(name) for name in sys.argv[1:]}))
+"""
 
 
 def machine(triton_python: Path | None = None) -> dict[str, Any]:

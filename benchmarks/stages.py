@@ -181,8 +181,9 @@ def measure_networks(paths: list[Path]) -> dict[str, Any]:
             MODELS / name / "1" / file, {"model_name": name, "model_config": json.dumps(config)}
         )
 
-    detector, stn, reader = network("yolo", "detector.pt"), *(
-        network(name, "model.pt") for name in ("stn", "lprnet")
+    detector, stn, reader = (
+        network("yolo", "detector.pt"),
+        *(network(name, "model.pt") for name in ("stn", "lprnet")),
     )
     crop = (3, BUILT_IN.crop.height, BUILT_IN.crop.width)
     logits = (BUILT_IN.reader.classes, BUILT_IN.reader.time_steps)
@@ -193,9 +194,7 @@ def measure_networks(paths: list[Path]) -> dict[str, Any]:
     for _ in range(2):
         answers = [detector(tensor) for tensor, _ in prepared]
     pairs = list(zip(answers, prepared, strict=True))
-    chosen = [
-        select(answer[0], box, BUILT_IN.detector.weakest) for answer, (_, box) in pairs
-    ]
+    chosen = [select(answer[0], box, BUILT_IN.detector.weakest) for answer, (_, box) in pairs]
     cut = [prepare_crops(photo, plates) for photo, plates in zip(photos, chosen, strict=True)]
     crops = np.concatenate(cut)
     straight = stn.rows(crops, crop)
@@ -209,9 +208,7 @@ def measure_networks(paths: list[Path]) -> dict[str, Any]:
         "select": mean_ms(
             lambda pair: select(pair[0][0], pair[1][1], BUILT_IN.detector.weakest), pairs
         ),
-        "crops": mean_ms(
-            lambda pair: prepare_crops(*pair), list(zip(photos, chosen, strict=True))
-        ),
+        "crops": mean_ms(lambda pair: prepare_crops(*pair), list(zip(photos, chosen, strict=True))),
         "stn": share * mean_ms(lambda _: stn.rows(crops, crop), [0]) / len(crops),
         "reader": share * mean_ms(lambda _: reader.rows(straight, logits), [0]) / len(crops),
         "texts": share * mean_ms(lambda _: decode(read), [0]) / len(crops),

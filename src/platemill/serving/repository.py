@@ -1,6 +1,6 @@
 """The model repository that is served: the checkout's, or one assembled from a profile.
 
-An assembled repository has the same four models under the same names, with the profile's networks
+An assembled repository has the same models under the same names, with the profile's networks
 in place of the project's, configs of the profile's shapes, and the profile itself beside the models
 that read it. It is a folder of its own for every profile, so a server never sees it change.
 """
@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from platemill.errors import ConfigurationError
-from platemill.serving.contracts import MODEL_VERSION, ModelContract, contracts_for
+from platemill.serving.contracts import (
+    MODEL_VERSION,
+    PLATE_BULK,
+    ModelContract,
+    contracts_for,
+)
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
 from platemill.vision.profile import Profile
@@ -63,12 +68,19 @@ def assemble(profile: Profile, settings: Settings, target: Path) -> Path:
         digest.update(part.encode() + b"\0")
     for name, content in sorted(contents.items()):
         digest.update(name.encode() + b"\0" + hashlib.blake2b(content).digest())
+    contracts = list(contracts_for(served).values())
+    # A repository may be without it; it is no part of the pipeline's version.
+    bulk = settings.models / PLATE_BULK.name
+    if bulk.is_dir():
+        contracts.append(PLATE_BULK)
+        for path in (bulk / "config.pbtxt", *sorted((bulk / MODEL_VERSION).glob("*.py"))):
+            digest.update(hashlib.blake2b(path.read_bytes()).digest())
     folder = target / digest.hexdigest()
     if folder.is_dir():
         return folder
     partial = target / f".{folder.name}.{secrets.token_hex(4)}"
     try:
-        for contract in contracts_for(profile).values():
+        for contract in contracts:
             _write_model(partial, contract, settings, served)
         for name, content in contents.items():
             version = partial / _MODEL_OF[name] / MODEL_VERSION
