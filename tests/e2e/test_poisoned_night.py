@@ -70,8 +70,9 @@ def rows_by_number(settings: Settings, plan: Plan) -> dict[int, dict[str, Any]]:
     return rows
 
 
+@pytest.mark.parametrize("bulk", [False, True], ids=["one by one", "in bulk"])
 def test_exactly_the_images_that_kill_are_quarantined(
-    cluster: PrivateCluster, project: Path, tmp_path: Path
+    cluster: PrivateCluster, project: Path, tmp_path: Path, bulk: bool
 ) -> None:
     deadly = {
         7: (ENDS_THE_MODEL, "infer", "Triton died"),
@@ -84,7 +85,7 @@ def test_exactly_the_images_that_kill_are_quarantined(
         tmp_path,
         {number: what for number, (what, _, _) in deadly.items()},
         project=project,
-        triton_models=write_deadly_models(tmp_path / "models"),
+        triton_models=write_deadly_models(tmp_path / "models", bulk=bulk),
         workers=2,
         triton_answer_seconds=5,
     )

@@ -74,11 +74,12 @@ def assert_empty(answer: dict[str, np.ndarray], model: str) -> None:
         assert answer[output.name].dtype == WIRE_TYPES[output.datatype]
 
 
-def test_the_four_models_are_ready_in_version_1(plain: Plain) -> None:
+def test_the_four_models_are_ready_in_version_1_and_the_one_for_bulk(plain: Plain) -> None:
     assert plain.client.is_server_ready()
     states = sorted((m["name"], m["version"], m["state"]) for m in plain.index())
     assert states == [
-        (name, "1", "READY") for name in ("lprnet", "plate_recognition", "stn", "yolo")
+        (name, "1", "READY")
+        for name in ("lprnet", "plate_bulk", "plate_recognition", "stn", "yolo")
     ]
 
 

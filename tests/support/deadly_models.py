@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fake_models import write_fake_models
+from fake_models import write_fake_bulk, write_fake_models
 
 __all__ = [
     "ENDS_THE_MODEL",
@@ -54,18 +54,31 @@ _decode.decode_image = _deadly
 """
 
 
-def write_deadly_models(folder: Path, *, always: bool = False) -> Path:
-    """Write the repository; returns its folder. ``always``: every image ends the model."""
+def write_deadly_models(folder: Path, *, always: bool = False, bulk: bool = False) -> Path:
+    """Write the repository; returns its folder.
+
+    Args:
+        folder: where to.
+        always: every image ends the model.
+        bulk: also ``plate_bulk``, which decodes too, so what ends a worker ends it.
+    """
     write_fake_models(folder)
-    code = folder / "plate_recognition" / "1" / "model.py"
+    deadly = "        os._exit(1)\n" if always else _DIE
+    _make_deadly(folder / "plate_recognition", deadly)
+    if bulk:
+        decodes = deadly + f"        if red == {ENDS_THE_WORKER}:\n            os._exit(1)\n"
+        _make_deadly(write_fake_bulk(folder), decodes)
+    return folder
+
+
+def _make_deadly(model: Path, deadly: str) -> None:
+    code = model / "1" / "model.py"
     text = code.read_text()
     assert _ANSWER in text
-    deadly = "        os._exit(1)\n" if always else _DIE
     text = text.replace(_ANSWER, deadly + _ANSWER)
-    code.write_text(
-        text.replace("import numpy", "import os\nimport signal\nimport time\n\nimport numpy", 1)
-    )
-    return folder
+    imports = "import os\nimport signal\nimport time\n\n"
+    first = "import cv2" if "import cv2" in text else "import numpy"
+    code.write_text(text.replace(first, imports + first, 1))
 
 
 def write_deadly_project(folder: Path) -> Path:

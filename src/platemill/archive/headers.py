@@ -10,10 +10,11 @@ and the BITMAPINFOHEADER documentation.
 
 from __future__ import annotations
 
-import re
 import struct
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
 
 from platemill.archive.ifd import read_directory
 from platemill.errors import ImageRejected
@@ -21,8 +22,10 @@ from platemill.errors import ImageRejected
 __all__ = ["ImageHeader", "read_header"]
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
-# In entropy-coded data FF is followed by 00 or by a restart marker; anything else is a marker.
-_JPEG_MARKER: Final = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+_PIECE: Final = 1 << 20
+# By the byte behind an FF: not a stuffed 00, a filling FF or a restart marker.
+_ENDS_A_SCAN: Final = np.ones(256, np.bool_)
+_ENDS_A_SCAN[[0x00, 0xFF, *range(0xD0, 0xD8)]] = False
 _JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES = 273, 279, 324, 325
 
@@ -78,12 +81,12 @@ def _jpeg(data: bytes) -> ImageHeader:
     in_scan = False
     while True:
         if in_scan:
-            found = _JPEG_MARKER.search(data, position)
-            if found is None:
+            end = _end_of_scan(data, position)
+            if end is None:
                 raise ImageRejected(
                     "truncated", f"no end-of-image marker after the scan, in {len(data)} bytes"
                 )
-            marker, position = found[1][0], found.end()
+            marker, position = data[end - 1], end
         else:
             # Between segments, bytes that are no marker are skipped, as libjpeg does.
             start = data.find(b"\xff", position)
@@ -110,6 +113,23 @@ def _jpeg(data: bytes) -> ImageHeader:
                 raise ImageRejected("undecodable", "a JPEG scan without a frame before it")
             in_scan = True
         position += length
+
+
+def _end_of_scan(data: bytes, position: int) -> int | None:
+    """Where the first marker behind a scan's data ends; None if there is none.
+
+    In entropy-coded data FF is followed by 00 or by a restart marker; anything else is a marker.
+    """
+    while position < len(data) - 1:
+        # Most of an image is its scan, so it is looked through in pieces, many bytes at a time.
+        piece = np.frombuffer(data, np.uint8, min(_PIECE, len(data) - position), position)
+        places = np.flatnonzero(piece[:-1] == 0xFF)
+        ends = places[_ENDS_A_SCAN[piece[places + 1]]]
+        if len(ends):
+            return position + int(ends[0]) + 2
+        # The last byte may be the FF of a marker.
+        position += len(piece) - 1
+    return None
 
 
 def _png(data: bytes) -> ImageHeader:

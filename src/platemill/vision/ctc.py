@@ -25,6 +25,7 @@ SURE_FROM = 0.9
 
 _BEAM = 16
 _LEAST_CHARACTER = 1e-4
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,12 @@ def decode(
     raw_texts = greedy(log_probabilities, alphabet)
     raw_scores = score(log_probabilities, raw_texts, alphabet)
     texts = list(raw_texts)
+    shortest = min((len(pattern.places) for pattern in grammar), default=0)
+    possible = most_of_length(log_probabilities, shortest) >= reader.publish_from - _ROUNDING
     for row, (text, sure) in enumerate(zip(raw_texts, raw_scores, strict=True)):
         if sure < SURE_FROM or not is_plate(text, grammar):
-            texts[row] = search(log_probabilities[row], grammar, alphabet)
+            # Most candidates are no plates: no text of theirs could be published.
+            texts[row] = search(log_probabilities[row], grammar, alphabet) if possible[row] else ""
     scores = score(log_probabilities, texts, alphabet)
     readings = []
     for raw, raw_score, text, text_score in zip(raw_texts, raw_scores, texts, scores, strict=True):
@@ -140,6 +144,30 @@ def score(
     rows = np.arange(count)
     before_last = np.where(last > 0, forward[rows, np.maximum(last - 1, 0)], 0.0)
     return np.asarray(forward[rows, last] + before_last, dtype=np.float64)
+
+
+def most_of_length(log_probabilities: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """What the probability of any text of at least so many characters cannot exceed.
+
+    A text of n characters needs n steps at which the class is not the blank; steps are independent
+    of each other, so the number of such steps has a Poisson binomial distribution.
+
+    Args:
+        log_probabilities: [N, 23, T], the blank last.
+        length: characters.
+
+    Returns:
+        float64 [N].
+    """
+    blank = np.exp(log_probabilities[:, -1, :])
+    count, steps = blank.shape
+    chances = np.zeros((count, steps + 1))
+    chances[:, 0] = 1.0
+    for step in range(steps):
+        stays = blank[:, step, None]
+        chances[:, 1:] = chances[:, 1:] * stays + chances[:, :-1] * (1.0 - stays)
+        chances[:, :1] *= stays
+    return np.asarray(chances[:, length:].sum(axis=1))
 
 
 def search(

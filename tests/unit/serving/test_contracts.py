@@ -4,7 +4,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from platemill.serving.contracts import CONTRACTS, MODEL_VERSION, ModelContract
+from platemill.serving.contracts import CONTRACTS, MODEL_VERSION, PLATE_BULK, ModelContract
 from platemill.settings import Settings
 
 MODELS = Settings(home=".").models
@@ -22,7 +22,10 @@ def tensors(configured) -> list[tuple[str, str, tuple[int, ...]]]:
     ]
 
 
-@pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS.keys())
+ALL = {**CONTRACTS, PLATE_BULK.name: PLATE_BULK}
+
+
+@pytest.mark.parametrize("contract", ALL.values(), ids=ALL.keys())
 def test_config_says_what_the_contract_says(contract: ModelContract) -> None:
     config = config_of(contract.name)
     assert config.name == contract.name
@@ -36,7 +39,7 @@ def test_config_says_what_the_contract_says(contract: ModelContract) -> None:
 
 def test_the_repository_holds_the_contracted_models_and_no_half_ones() -> None:
     folders = {path.name for path in MODELS.iterdir() if path.is_dir()}
-    assert folders >= set(CONTRACTS)
+    assert folders == set(ALL)
     for name in folders:
         assert (MODELS / name / "config.pbtxt").is_file()
         assert (MODELS / name / MODEL_VERSION).is_dir()

@@ -62,6 +62,7 @@ def test_the_server_sees_its_own_environment_only(environment: TritonEnvironment
     assert "OMP_NUM_THREADS" not in variables
     assert variables["HOME"] == "/home/me"
     assert variables["MODEL_THREADS"] == "2"
+    assert int(variables["MALLOC_MMAP_THRESHOLD_"]) >= 1920 * 1080 * 3
     assert "MODEL_THREADS" not in server_environment(environment, inherited, None)
 
 

@@ -1,6 +1,7 @@
 """Model repositories assembled from profiles."""
 
 import pickle
+import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from platemill.errors import ConfigurationError
-from platemill.serving.contracts import CONTRACTS, contracts_for
+from platemill.serving.contracts import CONTRACTS, PLATE_BULK, contracts_for
 from platemill.serving.repository import assemble, config_of, repository_of
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings, load_settings
@@ -69,12 +70,14 @@ def test_a_profile_s_repository_holds_its_networks_and_the_profile(
     own: Path, settings: Settings
 ) -> None:
     repository = assembled(own, settings)
-    assert sorted(path.name for path in repository.iterdir()) == sorted(CONTRACTS)
+    names = [*CONTRACTS, PLATE_BULK.name]
+    assert sorted(path.name for path in repository.iterdir()) == sorted(names)
     files = {
         path.relative_to(repository).as_posix() for path in repository.rglob("*") if path.is_file()
     }
     assert files == {
-        *(f"{name}/config.pbtxt" for name in CONTRACTS),
+        *(f"{name}/config.pbtxt" for name in names),
+        "plate_bulk/1/model.py",
         "yolo/1/detector.onnx",
         "yolo/1/model.py",
         "yolo/1/profile.toml",
@@ -111,6 +114,22 @@ def test_configs_say_what_the_profile_s_contracts_say(own: Path, settings: Setti
 
 def test_the_built_in_profile_s_contracts_are_the_contracts() -> None:
     assert contracts_for(BUILT_IN) == CONTRACTS
+
+
+def test_another_bulk_model_makes_another_folder_and_no_other_version(
+    own: Path, settings: Settings, tmp_path: Path
+) -> None:
+    first = assembled(own, settings)
+    models = tmp_path / "models"
+    shutil.copytree(settings.models, models)
+    with (models / PLATE_BULK.name / "1" / "model.py").open("a") as file:
+        file.write("# better\n")
+    second = assembled(own, settings.model_copy(update={"triton_models": models}))
+    assert second != first
+    assert pipeline_version(second) == pipeline_version(first)
+    shutil.rmtree(models / PLATE_BULK.name)
+    third = assembled(own, settings.model_copy(update={"triton_models": models}))
+    assert sorted(path.name for path in third.iterdir()) == sorted(CONTRACTS)
 
 
 def test_the_same_profile_is_assembled_once(own: Path, settings: Settings) -> None:

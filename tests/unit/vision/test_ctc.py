@@ -117,3 +117,39 @@ def test_the_search_finds_the_likeliest_plate_of_all(kinds: tuple) -> None:
         rivals = [found, *(t for t in texts if ctc.is_plate(t, grammar))]
         scores = ctc.score(np.stack([log_probabilities] * len(rivals)).astype(float), rivals)
         assert scores.argmax() == 0 or scores.max() == scores[0]
+
+
+def test_no_text_is_likelier_than_its_length_allows() -> None:
+    rng = np.random.default_rng(3)
+    for sharpness in (0.5, 3.0, 9.0):
+        logits = rng.standard_normal((40, ctc.CLASSES, ctc.TIME_STEPS)) * sharpness
+        logits[:, ctc.BLANK] += rng.uniform(0, 6)
+        log_probabilities = ctc.log_softmax(logits)
+        for length in (1, 4, 8):
+            most = ctc.most_of_length(log_probabilities, length)
+            texts = ["".join(rng.choice(list(ALPHABET), length)) for _ in range(39)]
+            texts.append(ctc.greedy(log_probabilities, ALPHABET)[-1].ljust(length, "0"))
+            assert (ctc.score(log_probabilities, texts, ALPHABET) <= most + 1e-12).all()
+    assert ctc.most_of_length(log_probabilities, 0) == pytest.approx(1.0)
+
+
+def test_what_is_not_searched_would_not_have_been_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(4)
+    blanks = rng.uniform(0, 8, (60, 1))
+    logits = (rng.standard_normal((60, ctc.CLASSES, ctc.TIME_STEPS)) * 3).astype(np.float32)
+    logits[:, ctc.BLANK] += blanks.astype(np.float32)
+    searched: list[int] = []
+    search = ctc.search
+
+    def counted(*given: object) -> str:
+        searched.append(1)
+        return search(*given)
+
+    monkeypatch.setattr(ctc, "search", counted)
+    found = ctc.decode(logits)
+    few = len(searched)
+    monkeypatch.setattr(ctc, "most_of_length", lambda rows, length: np.ones(len(rows)))
+    assert ctc.decode(logits) == found
+    assert few < len(searched) - few
