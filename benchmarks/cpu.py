@@ -25,21 +25,25 @@ class Watch:
         roots: the processes whose descendants are meant, with themselves but for this one; asked
             anew every time.
         seconds: between samples.
-        memory: also sample memory, which costs milliseconds a process.
+        memory_seconds: between samples of memory, which cost milliseconds a process; 0: none.
     """
 
     def __init__(
-        self, roots: Callable[[], Iterable[int]], seconds: float = 0.4, *, memory: bool = False
+        self,
+        roots: Callable[[], Iterable[int]],
+        seconds: float = 0.4,
+        *,
+        memory_seconds: float = 0.0,
     ) -> None:
         self._roots = roots
         self._seconds = seconds
-        self._memory = memory
+        self._memory_seconds = memory_seconds
         self._used: dict[tuple[int, int], float] = {}
         self._names: dict[tuple[int, int], str] = {}
         self._each: list[dict[tuple[int, int], float]] = []
         self.times: list[float] = []
         self.cpu: list[float] = []
-        self.bytes: list[int] = []
+        self.memory: list[tuple[float, int]] = []
         self._ended = threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -87,18 +91,17 @@ class Watch:
     def _sample(self) -> None:
         while True:
             last = self._ended.wait(self._seconds)
-            size = 0
-            for pid, fields in self._family().items():
+            family = self._family()
+            for pid, fields in family.items():
                 process = (pid, int(fields[19]))
                 self._used[process] = (int(fields[11]) + int(fields[12])) / _TICK
                 self._names[process] = _name(pid) or self._names.get(process, "")
-                if self._memory:
-                    with contextlib.suppress(psutil.Error, OSError):
-                        size += psutil.Process(pid).memory_full_info().pss
             self.times.append(time.time())
             self._each.append(dict(self._used))
             self.cpu.append(sum(self._used.values()))
-            self.bytes.append(size)
+            due = self.memory[-1][0] + self._memory_seconds if self.memory else 0.0
+            if self._memory_seconds and self.times[-1] >= due:
+                self.memory.append((time.time(), sum(map(_proportional, family))))
             if last:
                 return
 
@@ -122,6 +125,13 @@ class Watch:
         # Who measures does not count.
         found.pop(os.getpid(), None)
         return found
+
+
+def _proportional(pid: int) -> int:
+    """Bytes of memory of a process; what it shares is divided by those that share it."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return int(psutil.Process(pid).memory_full_info().pss)
+    return 0
 
 
 def _name(pid: int) -> str:

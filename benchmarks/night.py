@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="a folder of JPEGs of one's own, repeated")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     parser.add_argument("--sweep", type=int, default=96, help="photos of a trial of the loop")
+    parser.add_argument("--memory", action="store_true", help="record the night's memory, too")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -255,7 +256,7 @@ class Bench:
         log = folder / "recognize.log"
         with (
             PrivateCluster(folder, 180, cwd=settings.project) as cluster,
-            Watch(self.roots) as watch,
+            Watch(self.roots, memory_seconds=2.0 if self.given.memory else 0.0) as watch,
         ):
             variables = {**settings.environment(), "PYTHONPATH": str(settings.project)}
             run_job(
@@ -273,6 +274,9 @@ class Bench:
         ended = max(recorded for recorded, _ in spans)
         self.check("night", self.committed(settings, [key for _, _, key, _ in shards]))
         figures = self.figures(began, ended, watch)
+        if self.given.memory:
+            sizes = [size for at, size in watch.memory if began <= at <= ended]
+            figures["memory_mib"] = [size >> 20 for size in sizes]
         shutil.rmtree(settings.home)
         return figures
 
@@ -321,6 +325,14 @@ def show(record: dict[str, Any]) -> None:
                 cells = (statistics.median(by_rate), min(by_rate), max(by_rate))
                 ratios.add_row(what, *(f"{v:.2f}" for v in cells), goal, f"{by_cpu:.2f}")
         console.print(ratios)
+        for one in seen["rounds"].get("night", []):
+            if sizes := one.get("memory_mib"):
+                tenth = max(1, len(sizes) // 10)
+                first, last = (statistics.median(part) for part in (sizes[:tenth], sizes[-tenth:]))
+                console.print(
+                    f"memory of all processes, MiB: {first:.0f} in the first tenth, {last:.0f} in "
+                    f"the last, {max(sizes)} at most"
+                )
     console.print(record["machine"])
 
 
