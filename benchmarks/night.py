@@ -227,7 +227,7 @@ class Bench:
             command += ["--site", self.site_packages(), "--batch", "16"]
         else:
             command += ["--address", self.address(), "--threads", str(_FRAMES_IN_FLIGHT)]
-            command += ["--batch", str(self.settings.bulk_images)]
+            command += ["--batch", str(self.settings.bulk_images or 8)]
         variables = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **(environment or {})}
         subprocess.run(command, check=True, env=variables)
         told: dict[str, Any] = json.loads(out.read_text())

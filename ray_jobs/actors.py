@@ -139,16 +139,12 @@ class Worker:
         self._settings: Settings = load_settings()
         self._run_id = run_id
         self._pipeline_version = pipeline_version
-        self._turnstile = Turnstile(max(self._settings.images_in_flight, self._bulk_room))
+        self._turnstile = Turnstile(self._settings.images_in_flight)
         self._counts: dict[str, _Counts] = {}
         self._lock = threading.Lock()
         self._model: Any = None
         self._bulk: Any = None
-
-    @property
-    def _bulk_room(self) -> int:
-        """Images in bulk that a worker holds at once."""
-        return self._settings.bulk_images * _BULK_REQUESTS
+        self._bulk_images = 1
 
     def node(self) -> str:
         """The id of the node that this worker runs on."""
@@ -204,10 +200,14 @@ class Worker:
             old = [self._model, self._bulk]
             self._model = self._client(address, slots=settings.images_in_flight, seconds=seconds)
             self._bulk = None
+            self._turnstile = Turnstile(settings.images_in_flight)
             if has_bulk:
                 self._bulk = self._bulk_client(
                     address, max_pixels=settings.max_image_pixels, seconds=seconds
                 )
+                self._bulk_images = settings.bulk_images or self._bulk.images_a_request()
+                # No shard is being worked on while the server is changed.
+                self._turnstile = Turnstile(self._bulk_images * _BULK_REQUESTS)
         for client in old:
             if client is not None:
                 client.close()
@@ -320,8 +320,8 @@ class Worker:
                     feed.images(images),
                     bulk,
                     self._one_by_one(**way),
-                    batch=settings.bulk_images,
-                    in_flight=self._bulk_room,
+                    batch=self._bulk_images,
+                    in_flight=self._bulk_images * _BULK_REQUESTS,
                 )
             else:
                 results = self._recognise(

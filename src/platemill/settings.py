@@ -65,6 +65,11 @@ class Settings(BaseSettings):
         description="file that says which networks and plate format to use (docs/profiles.md); "
         "default: the project's own",
     )
+    triton_overlay: Path | None = Field(
+        None,
+        description="folder whose MODEL/config.pbtxt change the served models' configs, as "
+        "`platemill tune` writes them; default: HOME/overlay, if it is there",
+    )
     triton_address: str | None = Field(
         None,
         description="host:port of running Triton servers' gRPC; default: the Ray job starts one "
@@ -93,8 +98,11 @@ class Settings(BaseSettings):
     images_in_flight: int = Field(
         6, gt=0, description="images a worker holds at once, where they are recognised one by one"
     )
-    bulk_images: int = Field(
-        8, gt=0, description="images of one request, where the server recognises them in bulk"
+    bulk_images: int | None = Field(
+        None,
+        gt=0,
+        description="images of one request, where the server recognises them in bulk; default: "
+        "what the config of `plate_bulk` says",
     )
     stall_seconds: float = Field(
         900.0,
@@ -200,6 +208,11 @@ class Settings(BaseSettings):
     def models(self) -> Path:
         """The model repository of the project's own networks."""
         return self.triton_models or self.project / "model_repository"
+
+    @property
+    def overlay(self) -> Path:
+        """The folder of configs that are laid over the served models'; it may be absent."""
+        return self.triton_overlay or self.home / "overlay"
 
     @property
     def triton_interpreter(self) -> Path:

@@ -27,6 +27,7 @@ from platemill.cli.status import status
 from platemill.cli.train import train_app
 from platemill.cli.training_set import training_set
 from platemill.cli.triton import triton_app
+from platemill.cli.tune import tune
 from platemill.cli.vacuum import vacuum
 from platemill.errors import PlatemillError
 from platemill.lake.storage import plain
@@ -57,6 +58,7 @@ app.add_typer(triton_app, name="triton")
 app.add_typer(profile_app, name="profile")
 app.command()(doctor)
 app.command()(demo)
+app.command()(tune)
 app.command()(evaluate)
 app.add_typer(train_app, name="train")
 

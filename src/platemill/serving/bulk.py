@@ -20,6 +20,8 @@ from platemill.serving.window import MOST_REQUESTS, QueueTimes, Window
 __all__ = ["BulkClient", "BulkReading"]
 
 _INPUT = PLATE_BULK.inputs[0]
+_IMAGES = "IMAGES_A_REQUEST"
+_DEFAULT_IMAGES = 8
 _LOOK_SECONDS = 0.5
 _STATISTICS_SECONDS = 10.0
 
@@ -55,6 +57,23 @@ class BulkClient(TritonClient):
     def requests(self) -> int:
         """How many calls keep the server busy now: a few more than may be on their way."""
         return self._window.requests + 1
+
+    def images_a_request(self) -> int:
+        """How many images a request had best carry, as the model's config says.
+
+        Raises:
+            ServerUnavailable: the server does not answer.
+        """
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            told = self._client.get_model_config(
+                PLATE_BULK.name, client_timeout=_STATISTICS_SECONDS
+            )
+        except InferenceServerException as error:
+            raise self._unavailable(error) from None
+        said = told.config.parameters
+        return int(said[_IMAGES].string_value) if _IMAGES in said else _DEFAULT_IMAGES
 
     def __call__(self, images: Sequence[bytes]) -> list[BulkReading | None]:
         """Recognise encoded images. None: ask ``plate_recognition`` for that one alone.

@@ -22,6 +22,7 @@ from platemill.serving.contracts import (
     ModelContract,
     contracts_for,
 )
+from platemill.serving.overlay import overlaid
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
 from platemill.vision.profile import Profile
@@ -40,14 +41,18 @@ _HEX_DIGITS: Final = 12
 
 
 def repository_of(settings: Settings) -> Path:
-    """The folder that Triton serves; assembled first if the settings name a profile.
+    """The folder that Triton serves; made first if there is a profile or an overlay.
 
     Raises:
-        ConfigurationError: the profile, one of its files or the checkout's repository is wrong.
+        ConfigurationError: the profile, one of its files, the overlay or the checkout's repository
+            is wrong.
     """
-    if settings.profile is None:
-        return settings.models
-    return assemble(load_profile(settings.profile), settings, settings.home / "models")
+    models, made = settings.models, settings.home / "models"
+    if settings.profile is not None:
+        models = assemble(load_profile(settings.profile), settings, made)
+    if settings.overlay.is_dir():
+        models = overlaid(models, settings.overlay, made)
+    return models
 
 
 def assemble(profile: Profile, settings: Settings, target: Path) -> Path:

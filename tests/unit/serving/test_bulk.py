@@ -45,6 +45,7 @@ class Server:
         self.error: Exception | None = None
         self.asked: list[dict[str, Any]] = []
         self.looks = 0
+        self.says: dict[str, str] = {}
 
     def infer(self, model, inputs, client_timeout, parameters):
         assert model == PLATE_BULK.name
@@ -61,6 +62,12 @@ class Server:
             compute_infer=SimpleNamespace(ns=10**9 * self.looks),
         )
         return SimpleNamespace(model_stats=[SimpleNamespace(inference_stats=seen)])
+
+    def get_model_config(self, model, client_timeout):
+        if self.error is not None:
+            raise self.error
+        parameters = {name: SimpleNamespace(string_value=v) for name, v in self.says.items()}
+        return SimpleNamespace(config=SimpleNamespace(parameters=parameters))
 
     def register_system_shared_memory(self, name: str, key: str, size: int) -> None:
         pass
@@ -132,3 +139,13 @@ def test_errors_are_those_of_the_other_client(server: Server) -> None:
             client(FILES)
         server.error = None
         assert len(client(FILES)) == len(FILES)
+
+
+def test_the_model_s_config_says_how_many_images_a_request_has(server: Server) -> None:
+    with client_of(server) as client:
+        assert client.images_a_request() == 8
+        server.says = {"IMAGES_A_REQUEST": "16"}
+        assert client.images_a_request() == 16
+        server.error = InferenceServerException("gone", status="StatusCode.UNAVAILABLE")
+        with pytest.raises(ServerUnavailable, match="gone"):
+            client.images_a_request()
