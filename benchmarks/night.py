@@ -27,7 +27,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -42,16 +41,13 @@ import pyarrow.parquet as pq
 from cpu import Watch
 from machine import machine
 from photos import SIZES, lay_out, own, rendered
+from planned import forget, recognise_archive
 from rich.console import Console
 from rich.table import Table as Grid
 
 from platemill.archive.decode import decode_image
-from platemill.archive.inventory import take_inventory
 from platemill.lake import open_lake
 from platemill.launch.cluster import PrivateCluster
-from platemill.launch.jobs import recognition_entrypoint, run_job
-from platemill.recognize.plan import make_plan
-from platemill.schema import IMAGES, INVENTORY
 from platemill.serving.client import PlateClient
 from platemill.serving.embedded import EmbeddedTriton
 from platemill.settings import Settings, load_settings
@@ -63,9 +59,7 @@ RATIOS = (
     ("night", "data", "the night against Ray Data", "at least 1.0"),
     ("bulk", "torch", "bulk through Triton against the loop by hand", "at least 0.85"),
 )
-_DONE = ("uri", "image_id", "camera_id", "captured_at", "reason")
 _WAYS_FILE = Path(__file__).with_name("ways.py")
-_RECORDED = re.compile(r"^(\S+ \S+),(\d+) INFO shard (\w+) is recorded after ([\d.]+) s", re.M)
 _FRAMES_IN_FLIGHT = 6
 
 
@@ -242,42 +236,14 @@ class Bench:
         """A planned night of a new home, recognised by the job."""
         self.nights += 1
         settings = load_settings(home=self.work / f"home-{self.nights}")
-        run_id = f"20260501T000000-{self.nights:06x}"
-        folder = settings.runs / run_id
-        folder.mkdir(parents=True)
-        inventory = take_inventory(
-            [self.work / name],
-            settings.layout,
-            INVENTORY.arrow.empty_table(),
-            max_image_bytes=settings.max_image_bytes,
-        )
-        nothing = IMAGES.arrow.empty_table().select(_DONE)
-        make_plan(inventory.table, nothing, "bench", settings.shard_images).save(folder)
-        log = folder / "recognize.log"
-        with (
-            PrivateCluster(folder, 180, cwd=settings.project) as cluster,
-            Watch(self.roots, memory_seconds=2.0 if self.given.memory else 0.0) as watch,
-        ):
-            variables = {**settings.environment(), "PYTHONPATH": str(settings.project)}
-            run_job(
-                cluster.jobs_address,
-                {**variables, **cluster.environment},
-                recognition_entrypoint(settings.home, run_id, sys.executable),
-                f"bench-{self.nights}",
-                log_path=log,
-            )
-        spans, shards = [], _RECORDED.findall(log.read_text())
-        for at, milliseconds, _, seconds in shards:
-            recorded = datetime.strptime(at, "%Y-%m-%d %H:%M:%S").timestamp()
-            spans.append((recorded + int(milliseconds) / 1e3, float(seconds)))
-        began = min(recorded - seconds for recorded, seconds in spans)
-        ended = max(recorded for recorded, _ in spans)
-        self.check("night", self.committed(settings, [key for _, _, key, _ in shards]))
-        figures = self.figures(began, ended, watch)
+        memory_seconds = 2.0 if self.given.memory else 0.0
+        night = recognise_archive(settings, self.work / name, self.roots, memory_seconds)
+        self.check("night", self.committed(settings, night.keys))
+        figures = self.figures(night.began, night.ended, night.watch)
         if self.given.memory:
-            sizes = [size for at, size in watch.memory if began <= at <= ended]
+            sizes = [size for at, size in night.watch.memory if night.began <= at <= night.ended]
             figures["memory_mib"] = [size >> 20 for size in sizes]
-        shutil.rmtree(settings.home)
+        forget(settings)
         return figures
 
     def committed(self, settings: Settings, keys: list[str]) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""A planned night of a new home, recognised by the real job on a private cluster."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cpu import Watch
+
+from platemill.archive.inventory import take_inventory
+from platemill.launch.cluster import PrivateCluster
+from platemill.launch.jobs import private_cluster, recognition_entrypoint, run_job
+from platemill.recognize.plan import make_plan
+from platemill.schema import IMAGES, INVENTORY
+from platemill.settings import Settings
+
+__all__ = ["Recognised", "forget", "recognise_archive"]
+
+_RUN = "20260501T000000-bebebe"
+_DONE = ("uri", "image_id", "camera_id", "captured_at", "reason")
+_RECORDED = re.compile(r"^(\S+ \S+),(\d+) INFO shard (\w+) is recorded after ([\d.]+) s", re.M)
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """When the first shard was begun and the last one recorded, in seconds since 1970."""
+
+    began: float
+    ended: float
+    keys: list[str]
+    watch: Watch
+
+
+def recognise_archive(
+    settings: Settings,
+    archive: Path,
+    roots: Callable[[], Iterable[int]],
+    memory_seconds: float = 0.0,
+) -> Recognised:
+    """Plan all of an archive and recognise it. The home must be new."""
+    folder = settings.runs / _RUN
+    folder.mkdir(parents=True)
+    inventory = take_inventory(
+        [archive],
+        settings.layout,
+        INVENTORY.arrow.empty_table(),
+        max_image_bytes=settings.max_image_bytes,
+    )
+    nothing = IMAGES.arrow.empty_table().select(_DONE)
+    make_plan(inventory.table, nothing, "bench", settings.shard_images).save(folder)
+    log = folder / "recognize.log"
+    cluster: PrivateCluster = private_cluster(settings, _RUN)
+    with cluster, Watch(roots, memory_seconds=memory_seconds) as watch:
+        variables = {**settings.environment(), "PYTHONPATH": str(settings.project)}
+        run_job(
+            cluster.jobs_address,
+            {**variables, **cluster.environment},
+            recognition_entrypoint(settings.home, _RUN, sys.executable),
+            "bench",
+            log_path=log,
+        )
+    spans, keys = [], []
+    for at, milliseconds, key, seconds in _RECORDED.findall(log.read_text()):
+        recorded = datetime.strptime(at, "%Y-%m-%d %H:%M:%S").timestamp() + int(milliseconds) / 1e3
+        spans.append((recorded - float(seconds), recorded))
+        keys.append(key)
+    began, ended = min(span[0] for span in spans), max(span[1] for span in spans)
+    return Recognised(began, ended, keys, watch)
+
+
+def forget(settings: Settings) -> None:
+    """Remove the home, so that the next night is new."""
+    shutil.rmtree(settings.home)
