@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,7 @@ class Crew:
 
     def __enter__(self) -> Crew:
         nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-        if len(nodes) == 1 and self._settings.triton_address is None:
+        if len(nodes) == 1 and not self._settings.triton_addresses:
             # Only one place to be: the server need not wait for a worker to come up.
             self._start_server(nodes[0])
         for _ in range(min(self._settings.workers, self._queue.waiting)):
@@ -130,10 +131,15 @@ class Crew:
             .options(num_cpus=1, max_restarts=0, max_concurrency=_SHARDS_A_WORKER + 1)
             .remote(self._run_id, self._plan.pipeline_version)
         )
-        hired = Hired(actor, shaken=shaken)
+        hired = Hired(actor, self._least_used(), shaken=shaken)
         self._workers.append(hired)
         self._ask("node", hired, actor.node.remote())
         self._ask("prepare", hired, actor.prepare.remote())
+
+    def _least_used(self) -> str | None:
+        """Of the servers that are given, one that the fewest workers use; None if none are."""
+        used = Counter(hired.given for hired in self._workers)
+        return min(self._settings.triton_addresses, key=lambda one: used[one], default=None)
 
     def _start_server(self, node: str) -> None:
         place = NodeAffinitySchedulingStrategy(node, soft=False)
@@ -190,7 +196,7 @@ class Crew:
                 self._step_failed(self._ward.find(detail), str(error))
             elif what in ("connect", "greet") and isinstance(cause, ServerUnavailable):
                 # A server that is given is not ours to start again.
-                if what == "connect" and self._settings.triton_address is not None:
+                if what == "connect" and whom.given is not None:
                     raise cause from None
                 whom.connecting = False
                 self._not_well(whom, cause)
@@ -227,7 +233,7 @@ class Crew:
             self._is_connected(whom)
         elif what == "node":
             whom.node = value
-            if self._settings.triton_address is None and value not in self._servers:
+            if whom.given is None and value not in self._servers:
                 self._start_server(value)
             self._connect(whom)
         elif what == "prepare":
@@ -237,7 +243,7 @@ class Crew:
 
     def _connect(self, hired: Hired) -> None:
         address, seconds = self._address(hired), _CONNECT_SECONDS
-        if self._settings.triton_address is not None:
+        if hired.given is not None:
             seconds = self._settings.triton_start_seconds
         if address is None or not hired.prepared or hired.connected or hired.connecting:
             return
@@ -255,14 +261,14 @@ class Crew:
 
     def _address(self, hired: Hired) -> str | None:
         """Where its server answers; None while that is not known."""
-        if self._settings.triton_address is not None:
-            return self._settings.triton_address
+        if hired.given is not None:
+            return hired.given
         server = self._servers.get(hired.node)
         return None if server is None else server.address
 
     def _place(self, hired: Hired) -> str:
         """What shares a server with it: its node, or everybody where the servers are given."""
-        return hired.node if self._settings.triton_address is None else ""
+        return hired.node if hired.given is None else ""
 
     def _fill(self, hired: Hired) -> None:
         if not hired.connected:

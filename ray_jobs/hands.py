@@ -11,9 +11,13 @@ __all__ = ["Hired", "Server", "first_line"]
 
 @dataclass(eq=False)
 class Hired:
-    """A worker: where it is, what it works on, and whether it can be given more."""
+    """A worker: where it is, what it works on, and whether it can be given more.
+
+    given: the server that it uses, if servers are given.
+    """
 
     actor: Any
+    given: str | None = None
     node: str = ""
     prepared: bool = False
     connected: bool = False

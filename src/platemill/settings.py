@@ -72,8 +72,8 @@ class Settings(BaseSettings):
     )
     triton_address: str | None = Field(
         None,
-        description="host:port of running Triton servers' gRPC; default: the Ray job starts one "
-        "on every node that recognises",
+        description="host:port of running Triton servers' gRPC, several with commas between, which "
+        "the workers share evenly; default: the Ray job starts one on every node that recognises",
     )
     triton_start_seconds: float = Field(
         180.0, gt=0, description="how long Triton may take to have every model ready"
@@ -208,6 +208,12 @@ class Settings(BaseSettings):
     def models(self) -> Path:
         """The model repository of the project's own networks."""
         return self.triton_models or self.project / "model_repository"
+
+    @property
+    def triton_addresses(self) -> tuple[str, ...]:
+        """The servers that are given; none where the job starts its own."""
+        parts = (self.triton_address or "").split(",")
+        return tuple(part.strip() for part in parts if part.strip())
 
     @property
     def overlay(self) -> Path:

@@ -128,6 +128,18 @@ def test_all_is_recognised_once_although_a_worker_is_killed(
     check_rows(settings, plan)
 
 
+def test_workers_share_the_servers_that_are_given(
+    cluster: PrivateCluster, archive: Path, tmp_path: Path, server: SmallServer
+) -> None:
+    with SmallServer(seconds=0.05) as other:
+        addresses = f"{server.address}, {other.address}"
+        settings, plan = prepared(tmp_path / "farm", archive, workers=2, triton_address=addresses)
+        recognise(cluster, settings)
+        assert server.images + other.images == DAYS * PER_DAY
+        assert min(server.images, other.images) > 0
+    check_rows(settings, plan)
+
+
 def test_a_server_that_goes_away_for_a_while_costs_only_time(
     cluster: PrivateCluster, archive: Path, tmp_path: Path
 ) -> None:

@@ -119,8 +119,8 @@ def _server(settings: Settings) -> Iterator[str]:
     from platemill.serving.embedded import EmbeddedTriton
     from platemill.serving.repository import repository_of
 
-    if settings.triton_address is not None:
-        yield settings.triton_address
+    if settings.triton_addresses:
+        yield settings.triton_addresses[0]
         return
     stderr.print("starting Triton; this takes some seconds")
     models = repository_of(settings)

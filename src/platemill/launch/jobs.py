@@ -30,6 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
 _LOG_SECONDS = 15.0
+_ASK_SECONDS = 2.0
 _SUBMIT_SECONDS = 90.0
 _STOP_SECONDS = 15.0
 _LOST_SECONDS = 60.0
@@ -188,11 +189,16 @@ def _follow(
     """Wait for the job's end. Return None if it succeeded, else what Ray says about it."""
     shown: JobProgress | None = None
     heard = copied = time.monotonic()
+    asked = 0.0
     while True:
         info = None
+        # Answering costs the cluster a share of a core; a job that is over says so in a file.
+        is_due = time.monotonic() - asked >= _ASK_SECONDS or read_exit(folder)[0]
         try:
-            info = client.get_job_info(name)
-            heard = time.monotonic()
+            if is_due:
+                asked = time.monotonic()
+                info = client.get_job_info(name)
+                heard = time.monotonic()
         except (OSError, RuntimeError) as error:
             if time.monotonic() - heard > _LOST_SECONDS:
                 raise ServerUnavailable(
