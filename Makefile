@@ -7,10 +7,14 @@ MAIN_READY := $(VENV)/.ready
 TRITON_READY := $(TRITON_VENV)/.ready
 DEMO := build/demo
 CHAOS := build/chaos
+BENCH := build/bench
+# A folder of JPEGs of one's own for the benchmarks: make bench PHOTOS=…
+PHOTOS ?=
+OWN := $(if $(PHOTOS),--photos $(PHOTOS))
 PIP := bin/python -m pip --disable-pip-version-check install --quiet --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check-system check-tests demo test chaos check lint clean
+.PHONY: help setup check-system check-tests demo test chaos bench bench-full check lint clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +54,18 @@ chaos: setup ## kill nights at every point, over half an hour (goes on if run ag
 	-@$(VENV)/bin/python -m chaos.soak --out $(CHAOS)
 	@$(VENV)/bin/python -m chaos.report --out $(CHAOS) --docs docs
 	@$(VENV)/bin/python -m pytest -m chaos
+
+bench: setup ## throughput beside other ways, in minutes; leave the machine alone
+	@$(VENV)/bin/python benchmarks/stages.py $(OWN) --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/night.py $(OWN) --images 240 --rounds 3 --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/farm.py --servers 1 2 --rounds 1 --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/results.py $(BENCH) > $(BENCH)/RESULTS.md
+
+bench-full: setup ## the same with five rounds and more photos, and write benchmarks/RESULTS.md
+	@$(VENV)/bin/python benchmarks/stages.py $(OWN) --count 48 --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/night.py $(OWN) --images 1200 --rounds 5 --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/farm.py --servers 1 2 4 8 --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/results.py $(BENCH) > benchmarks/RESULTS.md
 
 check: setup ## linters, types and the direction of imports
 	@$(VENV)/bin/ruff check

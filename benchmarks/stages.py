@@ -36,7 +36,7 @@ def main() -> None:
     )
     parser.add_argument("--photos", type=Path, help="a folder of JPEGs of one's own")
     parser.add_argument("--count", type=int, default=24, help="different rendered photos of a size")
-    parser.add_argument("--json", type=Path, help="write the record there, too")
+    parser.add_argument("--out", type=Path, help="folder that the record is written to, too")
     parser.add_argument("--networks", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
@@ -66,8 +66,10 @@ def main() -> None:
             seen = measure_files(paths) | json.loads(told.stdout.splitlines()[-1])
             seen["mean_kib"] = sum(map(len, files)) / len(files) / 1024
             record["sets"][name] = seen
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1))
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        path = arguments.out / f"stages-{time.strftime('%Y%m%dT%H%M%S')}.json"
+        path.write_text(json.dumps(record, indent=1))
     show(record)
 
 
