@@ -1,4 +1,4 @@
-"""``benchmarks/RESULTS.md`` out of the newest records of ``stages.py``, ``night.py`` and ``farm.py``.
+"""``RESULTS.md`` out of the newest records of ``stages.py``, ``night.py`` and ``farm.py``.
 
 .venv/bin/python benchmarks/results.py build/bench > benchmarks/RESULTS.md
 """

@@ -70,13 +70,10 @@ def row_of(reading: Any) -> list[Any]:
 
 def open_here(threads: int, at_once: int) -> Any:
     """The three networks in this process. ``at_once``: images of a call of the detector."""
-    import torch
-
     from platemill.serving.networks import open_pipeline
 
-    args = {"model_name": "loop", "model_instance_kind": "CPU"}
-    pipeline, _ = open_pipeline(MODELS, args, threads)
-    torch.set_num_threads(threads)
+    os.environ["MODEL_THREADS"] = str(threads)
+    pipeline, _ = open_pipeline(MODELS, {"model_name": "loop", "model_instance_kind": "CPU"})
     detect = pipeline._detect
 
     def in_parts(batch: np.ndarray) -> np.ndarray:
@@ -88,15 +85,12 @@ def open_here(threads: int, at_once: int) -> Any:
 
 
 def torch_loop(paths: Sequence[str], given: argparse.Namespace) -> tuple[float, float, Rows]:
-    import torch
-
     each = max(1, CORES // given.threads)
     pipeline = open_here(each, given.at_once)
     batches: queue.SimpleQueue[Sequence[str]] = queue.SimpleQueue()
     rows: Rows = {}
 
     def work() -> None:
-        torch.set_num_threads(each)  # a thread's own
         # A single loop decodes a batch while the one before it is at the networks.
         with ThreadPoolExecutor(1) as ahead:
             decoded = ahead.submit(take)

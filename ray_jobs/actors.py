@@ -90,13 +90,13 @@ class TritonNode:
             afresh: start it again in any case; a server that hangs says that it is well.
         """
         from platemill.serving.embedded import EmbeddedTriton
-        from platemill.serving.repository import repository_of
+        from platemill.serving.repository import repository_for_a_job
 
         if self._server is not None and (afresh or not _answers(self._server.grpc)):
             self.stop()
         if self._server is None:
             settings = self._settings
-            server = EmbeddedTriton.of(settings, repository_of(settings), self._workdir)
+            server = EmbeddedTriton.of(settings, repository_for_a_job(settings), self._workdir)
             server.start()
             self._server = server
         return str(self._server.grpc)

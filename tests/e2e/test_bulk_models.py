@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from platemill.serving.client import PlateClient
 from platemill.serving.contracts import PLATE_BULK
 from platemill.serving.embedded import EmbeddedTriton
 from platemill.serving.reading import PlateReading
+from platemill.settings import Settings
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(300)]
 
@@ -110,3 +112,17 @@ def test_an_ordinary_client_can_ask_too(
     assert texts == [text for reading in alone[2:8] for text in reading.texts]
     assert answer.as_numpy("coordinates").shape == (sum(counts), 4)
     client.close()
+
+
+def test_with_more_threads_too_an_image_is_read_in_bulk_as_alone(
+    files: list[bytes], tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path)
+    few = files[:9]
+    with (
+        EmbeddedTriton.of(settings, settings.models, tmp_path / "triton", threads=2) as server,
+        PlateClient(server.grpc, slots=1) as one,
+        BulkClient(server.grpc, max_pixels=MOST) as many,
+    ):
+        for file, seen in zip(few, many(few), strict=True):
+            assert_same(seen, file, one(decode_image(file, MOST)))

@@ -5,7 +5,6 @@ An image that gives trouble here, whatever it is, is answered with -1 plates; as
 """
 
 import json
-import os
 from pathlib import Path
 
 import cv2
@@ -26,12 +25,7 @@ class TritonPythonModel:
         """Load the weights of the models beside this one."""
         # OpenCV's pool would fight the other instances for the cores.
         cv2.setNumThreads(1)
-        instances = sum(
-            group["count"] for group in json.loads(args["model_config"])["instance_group"]
-        )
-        threads = max(1, len(os.sched_getaffinity(0)) // max(1, instances))
-        repository = Path(args["model_repository"]).parent
-        self.pipeline, how = open_pipeline(repository, args, threads)
+        self.pipeline, how = open_pipeline(Path(args["model_repository"]).parent, args)
         pb_utils.Logger.log_info(f"{args['model_name']}: {how}")
 
     def execute(self, requests: list) -> list:

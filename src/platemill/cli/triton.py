@@ -34,9 +34,7 @@ triton_app = typer.Typer(
 
 ThreadsOption = Annotated[
     int | None,
-    typer.Option(
-        "--threads", min=1, help="Threads of each model; default: half of the cores, up to four."
-    ),
+    typer.Option("--threads", min=1, help="Threads of each model; default: one."),
 ]
 
 

@@ -25,7 +25,7 @@ from platemill.render.street import draw_street, expose, new_car, place_cars
 from platemill.serving.bulk import BulkClient
 from platemill.serving.contracts import PLATE_BULK
 from platemill.serving.embedded import EmbeddedTriton
-from platemill.serving.overlay import overlaid
+from platemill.serving.overlay import with_instances
 from platemill.serving.repository import repository_of
 from platemill.serving.window import MOST_REQUESTS
 from platemill.settings import Settings
@@ -126,11 +126,9 @@ def sweep(
 @contextlib.contextmanager
 def _server(settings: Settings, instances: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="platemill-tune-") as folder:
-        overlay = Path(folder) / "overlay"
-        model = overlay / PLATE_BULK.name
-        model.mkdir(parents=True)
-        (model / "config.pbtxt").write_text(_instances(instances))
-        models = overlaid(repository_of(settings), overlay, Path(folder) / "models")
+        models = with_instances(
+            repository_of(settings), PLATE_BULK.name, instances, Path(folder) / "models"
+        )
         with EmbeddedTriton.of(settings, models, Path(folder) / "triton") as server:
             yield server.grpc
 
@@ -153,7 +151,7 @@ def recommended(trials: Sequence[Trial]) -> Choice:
 
 
 def _instances(count: int) -> str:
-    return f"instance_group [ {{ kind: KIND_CPU count: {count} }} ]\n"
+    return f"instance_group [ {{ kind: KIND_AUTO count: {count} }} ]\n"
 
 
 def overlay_text(choice: Choice, trials: Sequence[Trial]) -> str:

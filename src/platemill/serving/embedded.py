@@ -99,7 +99,7 @@ class EmbeddedTriton:
         start_seconds: how long it may take to have every model ready.
         detached: outlive this process.
         backends: folder of backends written in Python; default: the project's, `BACKENDS`.
-        threads: threads of each model; default: half of the cores, four at most.
+        threads: threads of each model; default: one.
     """
 
     def __init__(

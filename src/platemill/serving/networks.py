@@ -45,23 +45,22 @@ def open_detector(folder: Path, args: Mapping[str, str]) -> Network | OnnxNetwor
     return OnnxNetwork(path, args)
 
 
-def open_pipeline(repository: Path, args: Mapping[str, str], threads: int) -> tuple[Pipeline, str]:
+def open_pipeline(repository: Path, args: Mapping[str, str]) -> tuple[Pipeline, str]:
     """Load the three networks of a repository into this process, warm, as their models run them.
 
-    Each is run in the precision and in the batches that its own model's config says or leads to,
-    for it has to give the same bits.
+    Each is run in the precision, with the threads and in the batches that its own model's config
+    says or leads to, for it has to give the same bits.
 
     Args:
         repository: the model repository; ``yolo``, ``stn`` and ``lprnet`` lie in it.
         args: what Triton hands to the ``initialize`` of the model that wants them.
-        threads: how many each may use.
 
     Returns:
         The pipeline, and how its networks run, for a log.
     """
     folders = {name: repository / name / MODEL_VERSION for name in ("yolo", "stn", "lprnet")}
     profile = served_profile(folders["yolo"])
-    given = {name: _args_of(repository, name, args, threads) for name in folders}
+    given = {name: _args_of(repository, name, args) for name in folders}
     detector = open_detector(folders["yolo"], given["yolo"])
     blank = prepare(np.zeros(_WARM_IMAGE, np.uint8), profile.detector)[0]
     for _ in range(_WARMING_RUNS):
@@ -85,8 +84,7 @@ def _as_it_is(crops: NDArray[np.float32]) -> NDArray[np.float32]:
     return crops
 
 
-def _args_of(repository: Path, name: str, args: Mapping[str, str], threads: int) -> dict[str, str]:
-    """What Triton hands to a model, with other threads, on the device of the model that asks."""
+def _args_of(repository: Path, name: str, args: Mapping[str, str]) -> dict[str, str]:
+    """What Triton hands to a model, but on the device of the model that asks."""
     config = config_of(repository, name)
-    config.setdefault("parameters", {})["THREADS"] = {"string_value": str(threads)}
     return {**args, "model_name": name, "model_config": json.dumps(config)}

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 from platemill.errors import ConfigurationError
 
-__all__ = ["overlaid"]
+__all__ = ["overlaid", "with_instances"]
 
 _CONFIG: Final = "config.pbtxt"
 _HEX_DIGITS: Final = 12
@@ -58,6 +59,22 @@ def overlaid(models: Path, overlay: Path, target: Path) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def with_instances(models: Path, model: str, count: int, target: Path) -> Path:
+    """The repository with so many instances of a model, of each GPU where there are some.
+
+    Returns:
+        A copy, or the repository itself if it has so many.
+    """
+    config = _parsed(models / model / _CONFIG)
+    if [group.count for group in config.instance_group] == [count]:
+        return models
+    with tempfile.TemporaryDirectory(prefix="platemill-overlay-") as folder:
+        change = Path(folder) / model / _CONFIG
+        change.parent.mkdir()
+        change.write_text(f"instance_group [ {{ kind: KIND_AUTO count: {count} }} ]\n")
+        return overlaid(models, Path(folder), target)
 
 
 def _merged(base: Path, change: Path) -> str:

@@ -8,6 +8,7 @@ that read it. It is a folder of its own for every profile, so a server never see
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import shutil
 import zipfile
@@ -22,13 +23,20 @@ from platemill.serving.contracts import (
     ModelContract,
     contracts_for,
 )
-from platemill.serving.overlay import overlaid
+from platemill.serving.overlay import overlaid, with_instances
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
 from platemill.vision.profile import Profile
 from platemill.vision.profile_file import SERVED_NAME, load_profile, profile_text
 
-__all__ = ["IDENTITY", "assemble", "config_of", "repository_of", "require_files"]
+__all__ = [
+    "IDENTITY",
+    "assemble",
+    "config_of",
+    "repository_for_a_job",
+    "repository_of",
+    "require_files",
+]
 
 IDENTITY: Final = Path("infra/triton/identity/model.py")
 """The model that returns its input, below the project's folder."""
@@ -53,6 +61,22 @@ def repository_of(settings: Settings) -> Path:
     if settings.overlay.is_dir():
         models = overlaid(models, settings.overlay, made)
     return models
+
+
+def repository_for_a_job(settings: Settings) -> Path:
+    """The folder that a job's own server serves: an instance of ``plate_bulk`` for every core here.
+
+    An overlay that says how many there are has the last word.
+
+    Raises:
+        ConfigurationError: as ``repository_of``.
+    """
+    models = repository_of(settings)
+    is_tuned = (settings.overlay / PLATE_BULK.name).is_dir()
+    if is_tuned or not (models / PLATE_BULK.name).is_dir():
+        return models
+    cores = len(os.sched_getaffinity(0))
+    return with_instances(models, PLATE_BULK.name, cores, settings.home / "models")
 
 
 def assemble(profile: Profile, settings: Settings, target: Path) -> Path:

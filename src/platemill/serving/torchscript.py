@@ -43,7 +43,6 @@ MARK_FILE = "platemill.json"
 
 _AUTO = "auto"
 _PLAIN = torch.contiguous_format
-_MOST_THREADS = 4  # the networks are small: more threads than that only wait for each other
 _WARMING_RUNS = 3  # torch.jit optimises during the first runs of a shape
 
 
@@ -76,16 +75,16 @@ def _parameter(config: Mapping[str, Any], key: str) -> str | None:
 
 
 def threads_for(config: Mapping[str, Any]) -> int:
-    """Threads that a model may use: its config's ``THREADS``, the server's, half of the cores.
+    """Threads that a model may use: its config's ``THREADS``, the server's, else one.
+
+    On some processors the last bits of an answer depend on the threads (docs/adr/0061), so a number
+    that followed the cores would make a photo's result depend on the machine's size.
 
     Args:
         config: the model's configuration as Triton gives it, parsed from JSON.
     """
     given = _parameter(config, "THREADS") or os.environ.get(THREADS_VARIABLE)
-    if given:
-        return max(1, int(given))
-    # The other half is for what runs meanwhile: one image is detected while another is read.
-    return max(1, min(len(os.sched_getaffinity(0)) // 2, _MOST_THREADS))
+    return max(1, int(given)) if given else 1
 
 
 def multiplies_bf16() -> bool:
@@ -164,6 +163,8 @@ class Network:
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network on the batch just as it is; float32 in and, contiguous, out."""
+        if torch.get_num_threads() != self.threads:  # another network of this process has others
+            torch.set_num_threads(self.threads)
         with torch.inference_mode():
             given = torch.from_numpy(batch).to(self.device)
             given = given.contiguous(memory_format=self._format if batch.ndim == 4 else _PLAIN)

@@ -25,6 +25,6 @@ def test_the_overlay_says_what_was_chosen(tmp_path: Path) -> None:
         path = write_overlay(settings, overlay_text(choice, TRIALS))
     assert [p.name for p in path.parent.iterdir()] == ["config.pbtxt"]
     config = config_of(repository_of(settings), "plate_bulk")
-    assert config["instance_group"] == [{"count": 2, "kind": "KIND_CPU"}]
+    assert config["instance_group"] == [{"count": 2}]
     assert config["parameters"]["IMAGES_A_REQUEST"] == {"string_value": "4"}
     assert "# 2, 8: 91.0" in path.read_text()

@@ -34,7 +34,7 @@ def test_config_says_what_the_contract_says(contract: ModelContract) -> None:
     assert tensors(config.input) == [(t.name, t.datatype, t.shape) for t in contract.inputs]
     assert tensors(config.output) == [(t.name, t.datatype, t.shape) for t in contract.outputs]
     kinds = {model_config_pb2.ModelInstanceGroup.Kind.Name(g.kind) for g in config.instance_group}
-    assert kinds <= {"KIND_CPU"}, "GPU settings are an overlay"
+    assert kinds <= {"KIND_CPU", "KIND_AUTO"}, "GPU settings are an overlay"
 
 
 def test_the_repository_holds_the_contracted_models_and_no_half_ones() -> None:

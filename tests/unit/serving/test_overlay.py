@@ -1,12 +1,13 @@
 """Configs laid over a repository's."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from platemill.errors import ConfigurationError
 from platemill.serving.overlay import overlaid
-from platemill.serving.repository import config_of, repository_of
+from platemill.serving.repository import config_of, repository_for_a_job, repository_of
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
 
@@ -72,3 +73,28 @@ def test_a_mistake_is_said_with_its_place(
         overlaid(settings.models, settings.overlay, settings.home / "models")
     left = settings.home / "models"
     assert not left.exists() or list(left.iterdir()) == []
+
+
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_a_job_s_own_server_has_an_instance_for_every_core(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)))
+    repository = repository_for_a_job(settings)
+    (group,) = config_of(repository, "plate_bulk")["instance_group"]
+    assert group["count"] == cores
+    assert pipeline_version(repository) == pipeline_version(settings.models)
+    # What was tuned is not touched.
+    lay(settings, "plate_bulk", "instance_group [ { count: 3 } ]")
+    assert config_of(repository_for_a_job(settings), "plate_bulk")["instance_group"] == [
+        {"count": 3}
+    ]
+
+
+def test_a_repository_without_a_model_for_bulk_is_served_as_it_is(
+    settings: Settings, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(settings.models, models)
+    shutil.rmtree(models / "plate_bulk")
+    assert repository_for_a_job(settings.model_copy(update={"triton_models": models})) == models
