@@ -131,6 +131,12 @@ def every_photo_once(settings: Settings) -> bool:
     ).to_pylist()
     assert row["said"] == row["plates"] > 0
     assert row == {**row, "rows": PHOTOS, "uris": PHOTOS, "tiled": PHOTOS}
+    found = run_sql(
+        settings,
+        "SELECT DISTINCT generation, failed FROM check_results WHERE severity = 'block'",
+    ).to_pylist()
+    numbers = open_lake(settings).numbers()
+    assert {(row["generation"], row["failed"]) for row in found} == {(n, 0) for n in numbers}
     return True
 
 

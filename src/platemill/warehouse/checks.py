@@ -9,8 +9,8 @@ something, ``value``. The views that it is given:
   derived table a sample of keys, from these days alone;
 - ``<table>_baseline``: the table's partitions of the 28 days before each changed one;
 - for ``images``: ``inventory``, what the run found; ``told``, the generation's images of the days
-  that the inventory speaks of; ``recorded``, all images of the generation; ``arrived``, the rows of
-  the changed days that the parent does not have.
+  that the inventory speaks of; ``suspects``, on whatever day, the rows of images that are on a
+  changed day now and were not on it in the parent.
 """
 
 from __future__ import annotations
@@ -202,7 +202,6 @@ class _Checks:
 
     def _show_images(self, starts: Sequence[date], changed: Iterable[date]) -> None:
         files = self.draft.generation.partitions(IMAGES.name)
-        create_view(self.connection, self.lake, IMAGES, files.values(), name="recorded")
         told = [files[day] for day in starts if day in files and day in self.found]
         create_view(self.connection, self.lake, IMAGES, told, name="told")
         dates = ", ".join(f"DATE '{day}'" for day in starts)
@@ -210,11 +209,16 @@ class _Checks:
             "CREATE OR REPLACE VIEW inventory AS SELECT * FROM inventory_of_run "
             + (f"WHERE day IN ({dates})" if dates else "WHERE false")
         )
-        before = [e for day in changed if (e := self.draft.before(IMAGES.name, day)) is not None]
-        self.connection.execute(
-            f"CREATE OR REPLACE VIEW arrived AS SELECT uri, pipeline_version FROM images ANTI JOIN "
-            f"({rows_of(self.lake, IMAGES, before)}) USING (uri, pipeline_version)"
-        )
+        key = "uri, pipeline_version"
+        recorded = f"SELECT {key} FROM ({rows_of(self.lake, IMAGES, files.values())})"
+        parent = self.draft.parent
+        if parent is not None and parent.partitions(IMAGES.name):
+            earlier = [self.draft.before(IMAGES.name, day) for day in sorted(changed)]
+            before = rows_of(self.lake, IMAGES, [entry for entry in earlier if entry is not None])
+            arrived = f"SELECT {key} FROM images ANTI JOIN ({before}) USING ({key}, day)"
+            # By the ranges of row groups DuckDB reads little of the files for a few images.
+            recorded += f" SEMI JOIN ({arrived}) USING ({key})"
+        self.connection.execute(f"CREATE OR REPLACE VIEW suspects AS {recorded}")
 
     def _view(self, name: str, files: Iterable[FileEntry]) -> None:
         create_view(self.connection, self.lake, self.table, files, name=f"{self.table.name}_{name}")
@@ -256,15 +260,17 @@ def _load_inventory(
 
 def _merge(results: dict[str, dict[str, Any]], row: dict[str, Any]) -> None:
     """Add what a check found in one part to what it found in the parts before."""
+    if not row["failed"] and row["value"] is None:
+        row["detail"] = None  # of what, where nothing is
     known = results.setdefault(row["check_name"], row)
     if known is row:
         return
     known["failed"] += row["failed"]
-    if row["value"] is not None and (known["value"] is None or row["value"] > known["value"]):
+    if row["value"] is None:
+        known["detail"] = min(filter(None, (known["detail"], row["detail"])), default=None)
+    elif known["value"] is None or row["value"] > known["value"]:
         # The worst is the greatest: a check measures so.
         known["value"], known["detail"] = row["value"], row["detail"]
-    elif known["value"] is None:
-        known["detail"] = min(filter(None, (known["detail"], row["detail"])), default=None)
 
 
 def _raise_on_block(found: Sequence[dict[str, Any]], draft: Draft, folder: Path | None) -> None:

@@ -164,6 +164,30 @@ def test_every_check_is_shown_to_fail(good: tuple[Settings, Draft]) -> None:
     assert {(row["table_name"], row["check_name"]) for row in results} == shown
 
 
+def test_an_image_that_left_its_row_on_another_day_is_found(settings: Settings) -> None:
+    first = night(settings, [A, N])
+    moved = replace(A, captured_at=at("2026-05-04 10:00"))
+    draft = draft_night(settings, [moved], "r2")
+    assert A.day in draft.days
+    run_checks(settings, draft, inventory_of([moved, N]))
+    left = {A.day: first.partitions("images")[A.day]}
+    with pytest.raises(CheckFailed, match=r"keys_unique_over_days +1 +\S+a.jpg"):
+        run_checks(settings, draft.with_files("images", left), inventory_of([moved, N]))
+
+
+def test_parts_of_a_large_backfill_are_added_up(
+    good: tuple[Settings, Draft], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = run_checks(*good, inventory_of(PHOTOS))
+    monkeypatch.setattr("platemill.warehouse.checks._ROWS_AT_A_TIME", 1)
+    in_parts = run_checks(*good, iter([inventory_of([A, B]), inventory_of([Q, N])]))
+    assert in_parts == at_once
+    draft = spoil(*good, "camera_day_v1", with_value(no_plate=1))
+    draft = spoil(good[0], draft, "camera_day_v1", with_value(no_plate=2), which=1)
+    with pytest.raises(CheckFailed, match=r"camera_day_v1 +statuses_add_up +2 +c1 2026-05-01"):
+        run_checks(good[0], draft, inventory_of(PHOTOS))
+
+
 def test_a_warning_does_not_stop_the_night(good: tuple[Settings, Draft]) -> None:
     draft = spoil(*good, "recognitions", with_value(xmax=0.0))
     rows = run_checks(good[0], draft, inventory_of(PHOTOS)).to_pylist()

@@ -2,7 +2,14 @@
 -- bytes: of several names on one day the earliest photo speaks, by the best of the results.
 WITH photo AS (
     SELECT
-        *,
+        uri,
+        image_id,
+        pipeline_version,
+        camera_id,
+        captured_at,
+        status,
+        reason,
+        plates,
         count(*) OVER (PARTITION BY image_id, pipeline_version) AS copies
     FROM images
     WHERE day >= $period_start AND day < $period_end

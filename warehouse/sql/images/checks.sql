@@ -1,7 +1,7 @@
 -- The facts about images, for the days that changed. A row a check: how many rows break it, and one
 -- of them. The tables beside `images`: `inventory`, what this run found in the archives on the days
 -- that it planned or changed, deleted images too; `told`, the generation's images of these days;
--- `recorded`, every image of the generation; `arrived`, those that were not published before.
+-- `suspects`, what the generation holds, on any day, of images that were not on their day before.
 SELECT
     'keys_unique' AS check_name,
     'block' AS severity,
@@ -58,14 +58,18 @@ UNION ALL
 SELECT 'day_of_captured_at', 'block', count(*), min(concat_ws(' ', uri, day, captured_at))
 FROM images
 WHERE day <> CAST(captured_at AT TIME ZONE 'UTC' AS DATE);
--- Over all days at once: an image that moved to another day has left the day on which it was.
+-- Over all days at once: an image that moved to another day has left the day on which it was. Hashes
+-- are compared first: of a hundred million names they need a tenth of the memory.
 SELECT
     'keys_unique_over_days' AS check_name,
     'block' AS severity,
     count(*) AS failed,
     min(uri) AS detail
 FROM (
-    SELECT uri FROM recorded
-    SEMI JOIN arrived USING (uri, pipeline_version)
+    SELECT uri FROM suspects
+    WHERE hash(uri, pipeline_version) IN (
+        SELECT mark FROM (SELECT hash(uri, pipeline_version) AS mark FROM suspects)
+        GROUP BY mark HAVING count(*) > 1
+    )
     GROUP BY uri, pipeline_version HAVING count(*) > 1
 )
