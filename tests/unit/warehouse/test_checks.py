@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from small_lake import PROJECT, Photo, at, draft_night, inventory_of, night, settings_for
+from small_lake import PROJECT, Photo, at, draft_night, inventory_of, later, night, settings_for
 
 from platemill.errors import CheckFailed
 from platemill.lake import open_lake
@@ -212,3 +212,15 @@ def test_an_image_recorded_under_another_pipeline_only_is_missed(settings: Setti
     draft = draft_night(settings, [A], "r2", "p2")
     with pytest.raises(CheckFailed, match="conservation_of_days"):
         run_checks(settings, draft, inventory_of([A, B]))
+
+
+def test_days_that_were_known_at_different_times_pass(settings: Settings) -> None:
+    def seen(name: str, day: int, plate: str) -> Photo:
+        return Photo(f"file:///{name}.jpg", "c1", at(f"2026-05-{day:02} 10:00"), ((plate, 0.9),))
+
+    old = [seen("a", 4, "A001AA77"), seen("b", 6, "A001AA77")]
+    night(settings, old, now=later(0))
+    # Both days are touched, and one of the plate's days is known anew.
+    late = [seen("c", 4, "A001AA77"), seen("d", 6, "B002BB77")]
+    draft = draft_night(settings, late, "r2", now=later(1))
+    run_checks(settings, draft, inventory_of([*old, *late]))

@@ -6,8 +6,9 @@ SELECT
     count(*) AS failed,
     min(concat_ws(' ', plate, as_of, pipeline_version)) AS detail
 FROM (
+    -- Of one as_of there is a row for each time at which something new was known.
     SELECT plate, as_of, pipeline_version FROM plate_trailing_v1
-    GROUP BY plate, as_of, pipeline_version HAVING count(*) > 1
+    GROUP BY plate, as_of, pipeline_version, created_timestamp HAVING count(*) > 1
 )
 UNION ALL
 SELECT 'windows_nested', 'block', count(*), min(concat_ws(' ', plate, as_of))
@@ -19,5 +20,9 @@ UNION ALL
 -- The row of a day counts at least that day.
 SELECT 'day_counted', 'block', count(*), min(concat_ws(' ', plate, d.day))
 FROM plate_day_v1 AS d
-LEFT JOIN plate_trailing_v1 AS t USING (plate, pipeline_version)
+JOIN (
+    FROM plate_trailing_v1 QUALIFY row_number() OVER (
+        PARTITION BY plate, as_of, pipeline_version ORDER BY created_timestamp DESC
+    ) = 1
+) AS t USING (plate, pipeline_version)
 WHERE t.as_of = d.day AND t.sightings_7d < d.sightings
