@@ -44,10 +44,11 @@ FIRST = date(2025, 1, 1)
 CAMERAS = 400
 REGULARS = 300_000
 PASSERS = 20_000_000
+PASSED = 4
 PIPELINE = "p1"
 
 # A plate a photo on average: one in ten has none, one in ten has two. Fewer photos at weekends and
-# by night; busy cameras and quiet ones.
+# by night; busy cameras and quiet ones. A vehicle passes four cameras on its way.
 IMAGE_ROWS = """
 SELECT
     format('file:///archive/c{:03d}/{}/{:07d}.jpg', camera, $day, i) AS uri,
@@ -69,7 +70,8 @@ SELECT
     $pipeline AS pipeline_version,
     'made-up' AS run_id,
     $day::DATE::TIMESTAMP AT TIME ZONE 'UTC' + INTERVAL 26 HOUR AS processed_at,
-    NULL::TIMESTAMPTZ AS deleted_at
+    NULL::TIMESTAMPTZ AS deleted_at,
+    i // $passed AS way
 FROM (
     SELECT
         i,
@@ -118,11 +120,11 @@ FROM (
         SELECT
             *,
             ['A', 'B', 'E', 'K', 'M', 'H', 'O', 'P', 'C', 'T', 'Y', 'X'] AS letters,
-            -- Six of ten sightings are of vehicles that come often.
+            -- Six of ten ways are of vehicles that come often.
             CASE
-                WHEN hash(uri, plate_index, 'regular') % 10 < 6
-                    THEN hash(uri, plate_index, 'v') % $regulars
-                ELSE $regulars + hash(uri, plate_index, 'w') % $passers
+                WHEN hash(way, day, plate_index, 'regular') % 10 < 6
+                    THEN hash(way, day, plate_index, 'v') % $regulars
+                ELSE $regulars + hash(way, day, plate_index, 'w') % $passers
             END::BIGINT AS vehicle
         FROM (
             SELECT *, unnest(range(plates))::INT AS plate_index FROM images
@@ -145,11 +147,14 @@ def made_day(
             "last": last,
             "pipeline": PIPELINE,
             "cameras": CAMERAS,
+            "passed": PASSED,
         },
     )
     parameters = {"regulars": REGULARS, "passers": PASSERS}
     return {
-        IMAGES.name: lambda: connection.sql("FROM images").to_arrow_reader(65_536),
+        IMAGES.name: lambda: connection.sql("SELECT * EXCLUDE (way) FROM images").to_arrow_reader(
+            65_536
+        ),
         RECOGNITIONS.name: lambda: connection.sql(
             RECOGNITION_ROWS, params=parameters
         ).to_arrow_reader(65_536),
