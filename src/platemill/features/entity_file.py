@@ -120,7 +120,8 @@ def load_asked(
 
     ``keys0`` has the different keys of the first of ``keys``, ``key`` and ``code``, a number from
     1: numbers are compared faster than texts. ``asked`` has a row for each of the file: ``n`` from
-    0, ``k0`` … the keys' codes, null for none, and ``moment``. A time without a zone is UTC.
+    0, ``k0`` … the keys' codes, null for none, and ``moment``, in microseconds since 1970. A time
+    without a zone is UTC.
 
     Raises:
         ConfigurationError: a time is a text that is no time.
@@ -139,7 +140,7 @@ def load_asked(
             joins += f' LEFT JOIN keys{number} ON keys{number}.key = file."{key}"::VARCHAR'
         connection.execute(
             f"CREATE TABLE asked AS SELECT file.{_NUMBERED} AS n, {codes}"
-            f'{cast}(file."{TIME}" AS TIMESTAMPTZ) AS moment FROM {source} AS file{joins}'
+            f'epoch_us({cast}(file."{TIME}" AS TIMESTAMPTZ)) AS moment FROM {source} AS file{joins}'
         )
         if text:
             _refuse_bad_times(connection, entities, source)
@@ -148,7 +149,8 @@ def load_asked(
             f"the entity file {entities.given} cannot be read: {error}"
         ) from error
     first, last, rows, timed = connection.execute(
-        "SELECT min(moment), max(moment), count(*), count(moment) FROM asked"
+        "SELECT make_timestamptz(min(moment)), make_timestamptz(max(moment)), count(*), "
+        "count(moment) FROM asked"
     ).fetchall()[0]
     return Span(first, last, rows - timed)
 

@@ -34,8 +34,8 @@ class Found(IntEnum):
 def hits_sql(table: Table, versions: str, number: int, *, hits: str, corrected_past: bool) -> str:
     """The statement that makes the table of what was found in one view.
 
-    It reads the tables of ``load_asked``, and binds ``$pipeline``, ``$ttl``, and ``$first`` and
-    ``$last``, the span of the moments.
+    It reads the tables of ``load_asked``, and binds ``$pipeline``, ``$ttl`` in microseconds, and
+    ``$earliest`` and ``$latest``, the first and last event that can answer.
 
     Args:
         table: the view's table.
@@ -49,11 +49,11 @@ def hits_sql(table: Table, versions: str, number: int, *, hits: str, corrected_p
     return f"""
 CREATE TABLE {hits} AS
 WITH version AS (
-    SELECT keys.code AS key, event_timestamp AS event, created_timestamp AS created,
+    SELECT keys.code AS key, epoch_us(event_timestamp) AS event,
+        epoch_us(created_timestamp) AS created,
         "{never_null(table).name}" IS NULL AS gone, versions.id
     FROM ({versions}) AS versions JOIN keys{number} AS keys ON versions."{table.entity}" = keys.key
-    WHERE pipeline_version = $pipeline
-        AND event_timestamp <= $last AND event_timestamp + $ttl >= $first
+    WHERE pipeline_version = $pipeline AND event_timestamp BETWEEN $earliest AND $latest
 ), appearing AS (
     SELECT *, {visible} AS visible FROM version
 ), answering AS (

@@ -96,7 +96,12 @@ def _locked(path: Path) -> int:
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     # Statistics leave NaN out, and DuckDB believes them.
     told = [field.name for field in schema if not pa.types.is_floating(field.type)]
-    with pq.ParquetWriter(path, schema, compression="zstd", write_statistics=told) as writer:
+    # Sums and times seldom repeat.
+    coded = [field.name for field in schema if pa.types.is_string(field.type)]
+    coded += [f"{field.name}.list.element" for field in schema if pa.types.is_list(field.type)]
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", write_statistics=told, use_dictionary=coded
+    ) as writer:
         for batch in batches:
             writer.write_batch(batch)
 

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,8 @@ def build_training_set(
 def _plan(connection: duckdb.DuckDBPyConnection, job: _Job) -> dict[str, Any]:
     """What is known before anything is joined."""
     late = connection.execute(
-        "SELECT count(*) FROM asked WHERE moment > $1", [job.generation.created_at]
+        "SELECT count(*) FROM asked WHERE moment > epoch_us($1::TIMESTAMPTZ)",
+        [job.generation.created_at],
     ).fetchall()[0][0]
     views = {}
     for view in job.views:
@@ -216,11 +217,12 @@ def _answer(
         )
         connection.execute(f"CREATE TABLE derived AS {rows}")
         versions = "SELECT *, rowid AS id FROM derived"
+    ttl = table.ttl or _NO_LIMIT
     bound = {
         "pipeline": job.generation.pipeline_version,
-        "ttl": table.ttl or _NO_LIMIT,
-        "first": job.span.first,
-        "last": job.span.last,
+        "ttl": ttl // timedelta(microseconds=1),
+        "earliest": _before(job.span.first, ttl),
+        "latest": job.span.last,
     }
     corrected = job.request.corrected_past
     connection.execute(hits_sql(table, versions, key, hits="hit", corrected_past=corrected), bound)
@@ -234,6 +236,13 @@ def _answer(
     for name in ("hit", "picked", "derived"):
         connection.execute(f"DROP TABLE IF EXISTS {name}")
     return {found.name.lower(): counted.get(found, 0) for found in Found}
+
+
+def _before(moment: datetime | None, ttl: timedelta) -> datetime | None:
+    try:
+        return None if moment is None else moment - ttl
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _write_picked(
