@@ -9,8 +9,9 @@ at random, in rounds that take turns:
 - ``raw``: the bytes alone, SELECTs of the packed rows or a pipelined HMGET by redis-py;
 - ``rows`` and ``table``: platemill's lookup, dictionaries or a table of Arrow, checked and aged;
 - ``feast``: Feast's API over platemill's store; ``stock``: over Feast's own store as it comes;
-- ``http`` and ``grpc``: ``feast serve`` and ``feast listen`` over platemill's store, and the same
-  over Feast's own (``stock http``, ``stock grpc``).
+- ``http`` and ``grpc``: ``feast serve`` and ``feast listen`` over platemill's store, asked for the
+  features by their names; for the service by its name (``service http``, ``service grpc``); for the
+  features by their names over Feast's own store (``stock http``, ``stock grpc``).
 
 Before a time is taken, all ways have to answer the same values for the same keys. Printed are p50
 and p99 of all rounds, in milliseconds, and where the time of platemill's rows and of Feast's API
@@ -50,7 +51,7 @@ START_SECONDS = 180.0
 WAYS = {
     "ours": ("raw", "rows", "table"),
     "feast": ("feast", "stock"),
-    "client": ("grpc", "http", "stock grpc", "stock http"),
+    "client": ("grpc", "http", "service grpc", "service http", "stock grpc", "stock http"),
 }
 
 
@@ -207,6 +208,7 @@ def measure(arguments: Any, folder: Path, stack: contextlib.ExitStack) -> dict[s
             if len({json.dumps(answer, sort_keys=True) for answer in said.values()}) != 1:
                 raise SystemExit(f"{case} {store}: the ways do not answer the same: {said}")
     for number in range(arguments.rounds):
+        began = time.monotonic()
         for case in arguments.cases:
             for store in arguments.stores:
                 for keys in arguments.keys:
@@ -216,7 +218,8 @@ def measure(arguments: Any, folder: Path, stack: contextlib.ExitStack) -> dict[s
                             case=case, store=store, way=way, keys=keys, samples=samples, seed=number
                         )
                         taken.setdefault((case, store, way, keys), []).extend(seconds)
-        print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
+        spent = f"{time.monotonic() - began:.0f} s"
+        print(f"round {number + 1} of {arguments.rounds}: {spent}", file=sys.stderr)
     parts = [
         {
             "case": case,

@@ -15,7 +15,7 @@ from feast_process import feast, feast_servers
 from redis_server import RedisServer
 from small_lake import Photo, draft_night, settings_for
 
-from platemill.features.catalog import ENTITIES, SERVICES, VIEWS
+from platemill.features.catalog import ENTITIES, SERVICES, VIEWS, references, service_named
 from platemill.features.lookup import lookup
 from platemill.features.online import finish_online, stage_online
 from platemill.features.store import open_store
@@ -159,17 +159,25 @@ def test_listen_answers_over_grpc(
 ) -> None:
     import grpc
     from feast.protos.feast.serving.GrpcServer_pb2_grpc import GrpcFeatureServerStub
-    from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesRequest
+    from feast.protos.feast.serving.ServingService_pb2 import (
+        FeatureList,
+        FieldStatus,
+        GetOnlineFeaturesRequest,
+    )
     from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 
+    keys = {"plate": RepeatedValue(val=[Value(string_val=key) for key in KEYS])}
     request = GetOnlineFeaturesRequest(
-        feature_service="plate_lookup_v1",
-        entities={"plate": RepeatedValue(val=[Value(string_val=key) for key in KEYS])},
-        full_feature_names=True,
+        feature_service="plate_lookup_v1", entities=keys, full_feature_names=True
     )
+    names = FeatureList(val=references(service_named("plate_lookup_v1")))
+    by_names = GetOnlineFeaturesRequest(features=names, entities=keys, full_feature_names=True)
     with grpc.insecure_channel(f"127.0.0.1:{ports[f'listen-{kind}']}") as channel:
-        answer = GrpcFeatureServerStub(channel).GetOnlineFeatures(request, timeout=60)
+        stub = GrpcFeatureServerStub(channel)
+        answer = stub.GetOnlineFeatures(request, timeout=60)
+        same = stub.GetOnlineFeatures(by_names, timeout=60)
     results = dict(zip(answer.metadata.feature_names.val, answer.results, strict=True))
+    assert dict(zip(same.metadata.feature_names.val, same.results, strict=True)) == results
     rows = lookup(homes[kind], "plate", KEYS)
     assert any(row["plate_week_v1__last_camera"] for row in rows)
     column = results["plate_week_v1__last_camera"]

@@ -19,6 +19,7 @@ __all__ = [
     "EntityKind",
     "Service",
     "entity_named",
+    "references",
     "service_named",
     "view_named",
     "views_of",
@@ -132,3 +133,14 @@ def views_of(service: Service) -> tuple[Table, ...]:
     """The tables of a service's views."""
     views = (*VIEWS, *OFFLINE_VIEWS) if service.offline else VIEWS
     return tuple(table for table in views if table.entity == service.join_key)
+
+
+def references(service: Service) -> list[str]:
+    """A service's features as Feast names them one by one: ``<view>:<feature>``.
+
+    Feast's servers answer to these in a fraction of the time that they take for the service's name:
+    they make its object anew for every request.
+    """
+    return [
+        f"{table.name}:{column.name}" for table in views_of(service) for column in table.features
+    ]

@@ -15,6 +15,7 @@ from platemill.features.catalog import (
     TRAINING_SERVICES,
     VIEWS,
     entity_named,
+    references,
     service_named,
     views_of,
 )
@@ -78,3 +79,10 @@ def test_a_table_that_is_tagged_personal_says_which_columns_are() -> None:
         t.name for t in TABLES.values() if any(c.name == "plate" and c.pii for c in t.columns)
     ]
     assert {name for name in TABLES if name.startswith("plate_")} <= set(plates)
+
+
+def test_a_services_features_have_feasts_names() -> None:
+    [service] = [service for service in SERVICES if service.join_key == "plate"]
+    names = references(service)
+    assert names[0] == "plate_day_v1:sightings"
+    assert len(names) == len(set(names)) == sum(len(table.features) for table in views_of(service))
