@@ -21,18 +21,33 @@ WITH photo AS (
             uri
     ) = 1
 ),
+gathered AS (
+    SELECT
+        uri,
+        pipeline_version,
+        -- Sorted by its first field. An ordered aggregate for each list takes twice as long.
+        list_sort(list({
+            'plate_index': plate_index,
+            'plate': plate,
+            'raw_text': raw_text,
+            'confidence': confidence,
+            'detection_score': detection_score,
+            'box': [xmin, ymin, xmax, ymax]
+        })) AS seen
+    FROM recognitions
+    WHERE day >= $period_start AND day < $period_end
+    GROUP BY uri, pipeline_version
+),
 read AS (
     SELECT
         uri,
         pipeline_version,
-        list(plate ORDER BY plate_index) AS texts,
-        list(raw_text ORDER BY plate_index) AS raw_texts,
-        list(confidence ORDER BY plate_index) AS confidences,
-        list(detection_score ORDER BY plate_index) AS detection_scores,
-        flatten(list([xmin, ymin, xmax, ymax] ORDER BY plate_index)) AS boxes
-    FROM recognitions
-    WHERE day >= $period_start AND day < $period_end
-    GROUP BY uri, pipeline_version
+        [p.plate FOR p IN seen] AS texts,
+        [p.raw_text FOR p IN seen] AS raw_texts,
+        [p.confidence FOR p IN seen] AS confidences,
+        [p.detection_score FOR p IN seen] AS detection_scores,
+        flatten([p.box FOR p IN seen]) AS boxes
+    FROM gathered
 )
 SELECT
     image_id,
