@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["CHUNK_ROWS", "RowFile", "write_row_file"]
+__all__ = ["CHUNK_ROWS", "RowFile", "place_array", "whole_numbers", "write_row_file"]
 
 CHUNK_ROWS = 131_072
 """Rows of a chunk that is written at once. Rows of one chunk are the cheapest to take."""
@@ -53,7 +53,7 @@ class RowFile:
     def take(self, places: npt.NDArray[np.int64]) -> list[pa.Array]:
         """The columns of the rows at some places; below 0 is a row of nulls."""
         if self._reader.num_record_batches == 1:
-            found = _take(self._reader.get_batch(0), pa.array(places, mask=places < 0))
+            found = _take(self._reader.get_batch(0), place_array(places))
             return list(found.columns)
         order = np.argsort(places, kind="stable")
         sorted_places = places[order]
@@ -62,11 +62,27 @@ class RowFile:
         for number, start in enumerate(self._starts[:-1]):
             chosen = sorted_places[bounds[number] : bounds[number + 1]]
             if len(chosen):
-                parts.append(_take(self._reader.get_batch(number), pa.array(chosen - start)))
+                parts.append(_take(self._reader.get_batch(number), place_array(chosen - start)))
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        taken = _take(pa.Table.from_batches(parts).combine_chunks(), pa.array(back))
+        taken = _take(pa.Table.from_batches(parts).combine_chunks(), place_array(back))
         return [_whole(column) for column in taken.columns]
+
+
+def place_array(places: npt.NDArray[np.int64]) -> pa.Array:
+    """Places as Arrow's; below 0 is a null. ``pa.array`` would import pandas, 0.2 s."""
+    there = places >= 0
+    valid = None if there.all() else pa.py_buffer(np.packbits(there, bitorder="little"))
+    return pa.Array.from_buffers(
+        pa.int64(), len(places), [valid, pa.py_buffer(np.ascontiguousarray(places))]
+    )
+
+
+def whole_numbers(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """A column without nulls, as numpy's. ``to_numpy`` would import pandas, 0.2 s."""
+    chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
+    numbers: npt.NDArray[np.int64] = np.concatenate([np.empty(0, np.int64), *chunks])
+    return numbers
 
 
 def _take(rows: Any, places: pa.Array) -> Any:

@@ -24,7 +24,13 @@ import pyarrow as pa
 from platemill.errors import ConfigurationError, RetryableError
 from platemill.features.entity_file import EntityFile, Span, load_asked, open_entities
 from platemill.features.point_in_time import Found, hits_sql, picked_sql
-from platemill.features.row_file import CHUNK_ROWS, RowFile, write_row_file
+from platemill.features.row_file import (
+    CHUNK_ROWS,
+    RowFile,
+    place_array,
+    whole_numbers,
+    write_row_file,
+)
 from platemill.features.selection import ChosenView, choose_views, feature_fields
 from platemill.features.training_file import BATCH_ROWS, SUFFIXES, beside, write_rows
 from platemill.features.versions import identified_rows, version_files, version_rows
@@ -262,7 +268,7 @@ def _write_picked(
     start = 0
     with contextlib.closing(beside):
         for rows in write_row_file(path, schema, features()):
-            places = pa.array(range(start, start + rows), pa.int64())
+            places = place_array(np.arange(start, start + rows, dtype=np.int64))
             beside.register("written", pa.table({"id": ids.pop(), "place": places}))
             beside.execute("INSERT INTO picked FROM written")
             start += rows
@@ -286,7 +292,7 @@ def _rows(
             arrays = [
                 array
                 for file, place in zip(files, answered.columns[1::2], strict=True)
-                for array in file.take(place.to_numpy())
+                for array in file.take(whole_numbers(place))
             ]
             yield pa.RecordBatch.from_arrays([*batch.columns, *arrays], schema=job.schema)
 
@@ -296,7 +302,7 @@ class _Slices:
 
     def __init__(self, batches: pa.RecordBatchReader) -> None:
         self._batches = batches
-        self._held = batches.schema.empty_table()
+        self._held = pa.Table.from_batches([], batches.schema)
 
     def take(self, rows: int) -> pa.Table:
         while self._held.num_rows < rows:
@@ -309,7 +315,7 @@ class _Slices:
 def _check_order(numbers: Sequence[pa.ChunkedArray], start: int) -> None:
     """An answer beside another row's key would be the worst of all errors: look at all of them."""
     for column in numbers:
-        if not np.array_equal(column.to_numpy(), np.arange(start, start + len(column))):
+        if not np.array_equal(whole_numbers(column), np.arange(start, start + len(column))):
             raise RuntimeError(f"answers are out of order after row {start:,}: nothing was written")
 
 
