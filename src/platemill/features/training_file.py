@@ -20,7 +20,7 @@ from platemill.warehouse.duck import text_literal
 __all__ = ["BATCH_ROWS", "SUFFIXES", "beside", "write_rows"]
 
 SUFFIXES = (".parquet", ".csv")
-BATCH_ROWS = 65_536
+BATCH_ROWS = 16_384
 """Rows that are in memory at once, and rows of a Parquet file's row group."""
 
 

@@ -12,6 +12,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,6 +45,9 @@ Progress = Callable[[str, int, int], object]
 """Takes what is being done, how far it is, and how far it goes."""
 
 _NO_LIMIT = timedelta(days=365 * 1000)
+# For so many rows opening files is most of the work: views are answered beside each other. More
+# rows keep the cores busy, and want the memory, one view after the other.
+_FEW_ROWS = 250_000
 
 
 @dataclass(frozen=True)
@@ -147,9 +151,15 @@ def build_training_set(
         said = _plan(connection, job)
         if not dry_run:
             paths = [scratch / f"{view.table.name}.arrow" for view in views]
-            for number, (view, path) in enumerate(zip(views, paths, strict=True)):
-                progress(view.table.name, number + 1, len(views) + 2)
-                said["views"][view.table.name] |= _answer(connection, job, number, view, path)
+            at_once = settings.duckdb_threads if entities.rows <= _FEW_ROWS else 1
+            with ThreadPoolExecutor(at_once) as pool:
+                answers = [
+                    pool.submit(_answer, connection.cursor(), job, number, view, path)
+                    for number, (view, path) in enumerate(zip(views, paths, strict=True))
+                ]
+                for number, (view, answer) in enumerate(zip(views, answers, strict=True)):
+                    progress(view.table.name, number + 1, len(views) + 2)
+                    said["views"][view.table.name] |= answer.result()
             progress("writing", len(views) + 1, len(views) + 2)
             said["bytes"] = write_rows(request.out, schema, _rows(connection, job, paths))
             progress("done", len(views) + 2, len(views) + 2)
@@ -203,7 +213,26 @@ def _answer(
 
     The features of the rows that answer are written to a file, each row once, and the table
     ``place<number>`` says for every ``n``, in their order, which of them is its answer; -1: none.
+
+    Args:
+        connection: one of its own, which is closed.
+        job: what is asked.
+        number: the view's place among the job's views.
+        view: the view.
+        path: the file to write.
     """
+    with contextlib.closing(connection):
+        connection.execute("SET TimeZone = 'UTC'")
+        return _found(connection, job, number, view, path)
+
+
+def _found(
+    connection: duckdb.DuckDBPyConnection,
+    job: _Job,
+    number: int,
+    view: ChosenView,
+    path: Path,
+) -> dict[str, int]:
     table, files = view.table, job.files(view)
     key = job.keys.index(str(table.entity))
     schema = pa.schema([pa.field(name, table.column(name).type) for name in view.features])
@@ -221,8 +250,8 @@ def _answer(
         rows = version_rows(
             job.lake, table, files, job.sql, job.generation.pipeline_version, only=only
         )
-        connection.execute(f"CREATE TABLE derived AS {rows}")
-        versions = "SELECT *, rowid AS id FROM derived"
+        connection.execute(f"CREATE TABLE derived{number} AS {rows}")
+        versions = f"SELECT *, rowid AS id FROM derived{number}"
     ttl = table.ttl or _NO_LIMIT
     bound = {
         "pipeline": job.generation.pipeline_version,
@@ -231,15 +260,17 @@ def _answer(
         "latest": job.span.last,
     }
     corrected = job.request.corrected_past
-    connection.execute(hits_sql(table, versions, key, hits="hit", corrected_past=corrected), bound)
-    _write_picked(connection, picked_sql(versions, view.features, "hit"), schema, path)
+    hit, picked = f"hit{number}", f"picked{number}"
+    connection.execute(hits_sql(table, versions, key, hits=hit, corrected_past=corrected), bound)
+    _write_picked(connection, picked_sql(versions, view.features, hit), picked, schema, path)
     connection.execute(
         f"CREATE TABLE place{number} AS SELECT n, coalesce(place, -1) AS place "
-        "FROM hit LEFT JOIN picked ON picked.id = hit.id AND hit.found = $1 ORDER BY n",
+        f"FROM {hit} AS hit LEFT JOIN {picked} AS picked "
+        "ON picked.id = hit.id AND hit.found = $1 ORDER BY n",
         [int(Found.MATCHED)],
     )
-    counted = dict(connection.execute("SELECT found, count(*) FROM hit GROUP BY 1").fetchall())
-    for name in ("hit", "picked", "derived"):
+    counted = dict(connection.execute(f"SELECT found, count(*) FROM {hit} GROUP BY 1").fetchall())
+    for name in (hit, picked, f"derived{number}"):
         connection.execute(f"DROP TABLE IF EXISTS {name}")
     return {found.name.lower(): counted.get(found, 0) for found in Found}
 
@@ -252,10 +283,10 @@ def _before(moment: datetime | None, ttl: timedelta) -> datetime | None:
 
 
 def _write_picked(
-    connection: duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema, path: Path
+    connection: duckdb.DuckDBPyConnection, sql: str, picked: str, schema: pa.Schema, path: Path
 ) -> None:
     """Write the rows that answer, and make the table ``picked`` of their ids and places."""
-    connection.execute("CREATE TABLE picked (id BIGINT, place BIGINT)")
+    connection.execute(f"CREATE TABLE {picked} (id BIGINT, place BIGINT)")
     # The other one has an open result.
     beside = connection.cursor()
     ids: list[pa.Array] = []
@@ -270,7 +301,7 @@ def _write_picked(
         for rows in write_row_file(path, schema, features()):
             places = place_array(np.arange(start, start + rows, dtype=np.int64))
             beside.register("written", pa.table({"id": ids.pop(), "place": places}))
-            beside.execute("INSERT INTO picked FROM written")
+            beside.execute(f"INSERT INTO {picked} FROM written")
             start += rows
 
 
