@@ -301,18 +301,21 @@ class InFeast:
         return {name: column for name, column in answer.items() if "__" in name}
 
     def parts(self, case: str, store: str, way: str, keys: list[str]) -> dict[str, float]:
+        from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+        from feast.protos.feast.types.Value_pb2 import Value
+
         opened = self._stores[f"ours-{store}"]
         service = opened.get_feature_service(case)
         online = opened._get_provider().online_store
         views = [opened.get_feature_view(view.table.name) for view in layout_of(case).views]
-        layout = layout_of(case)
-        asked = entity_keys(layout, keys)
-        rows = [{layout.kind.join_key: key} for key in keys]
+        name = layout_of(case).kind.join_key
+        asked = [EntityKey(join_keys=[name], entity_values=[Value(string_val=key)]) for key in keys]
+        rows = [{name: key} for key in keys]
         answer = self.way(case, store, way)
         return parts_of(
             "to_dict",
             {
-                "raw read": lambda: online.read_raw(opened.config, views, asked),
+                "store": lambda: [online.online_read(opened.config, v, asked) for v in views],
                 "Feast's API": lambda: opened.get_online_features(
                     service, rows, full_feature_names=True
                 ),

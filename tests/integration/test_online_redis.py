@@ -20,7 +20,7 @@ from redis_server import RedisServer
 from small_lake import NIGHT, PROJECT, Photo, at, draft_night, later, settings_for
 
 from platemill.errors import CheckFailed, ConfigurationError, RetryableError, ServerUnavailable
-from platemill.features.catalog import VIEWS
+from platemill.features.catalog import VIEWS, entity_named
 from platemill.features.encode import encode_entity_key
 from platemill.features.online import (
     StagedOnline,
@@ -29,6 +29,7 @@ from platemill.features.online import (
     published_stamp,
     stage_online,
 )
+from platemill.features.reader import entity_layout, open_reader
 from platemill.features.redis_place import redis_place
 from platemill.lake import Generation, open_lake
 from platemill.lake.lease import PUBLISH, Holder
@@ -637,19 +638,17 @@ def test_an_expired_row_is_not_found(two: Settings, monkeypatch: pytest.MonkeyPa
 
 def test_raw_rows_come_with_the_generation_that_they_are_of(two: Settings) -> None:
     from platemill.features.decode import decode_value
-    from platemill.features.store import open_store
 
-    store = open_store(two)
-    online = store._get_provider().online_store
-    tables = [table for table in VIEWS if table.entity == "plate"]
-    views = [store.get_feature_view(table.name) for table in tables]
-    keys = [encode_entity_key(key, "plate") for key in ("A001AA77", "Z999ZZ99", "B002BB77")]
-    stamp, rows = online.read_stamped(store.config, views, keys)
+    layout = entity_layout(entity_named("plate"))
+    with contextlib.closing(open_reader(two)) as reader:
+        stamp, rows = reader.read(layout, ["A001AA77", "Z999ZZ99", "B002BB77"])
+        event = reader.seconds(rows[0][layout.views[0].time])
     assert stamp.is_of(open_lake(two).current())
-    assert rows == online.read_raw(store.config, views, keys)
-    assert [[row is not None for row in view] for view in rows] == [[True, False, True]] * 3
-    event, created, values = rows[0][0]
-    assert (event, created) == (int(at("2026-05-02 00:00").timestamp()), None)
+    there = [[row[view.time] is not None for row in rows] for view in layout.views]
+    assert there == [[True, False, True]] * 3
+    assert event == int(at("2026-05-02 00:00").timestamp())
+    tables = [view.table for view in layout.views]
+    values = rows[0][1 : layout.views[0].end]
     decoded = [
         decode_value(value, column.type)
         for column, value in zip(tables[0].features, values, strict=True)

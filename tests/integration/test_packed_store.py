@@ -14,11 +14,12 @@ from small_lake import NIGHT, Photo, at, draft_night, later, settings_for
 
 from platemill.errors import CheckFailed
 from platemill.features import sqlite_target
-from platemill.features.catalog import VIEWS
+from platemill.features.catalog import entity_named
 from platemill.features.encode import encode_entity_key
 from platemill.features.gate import compare_published
 from platemill.features.online import StagedOnline, finish_online, stage_online
 from platemill.features.parity import Limits
+from platemill.features.reader import entity_layout, open_reader
 from platemill.lake import open_lake
 from platemill.settings import Settings
 from platemill.warehouse.publish import publish
@@ -128,15 +129,19 @@ def test_one_view_s_row_is_read_by_one_statement(settings: Settings) -> None:
 
 
 def test_raw_rows_come_with_the_generation_that_they_are_of(settings: Settings) -> None:
+    layout = entity_layout(entity_named("plate"))
+    with closing(open_reader(settings)) as reader:
+        stamp, rows = reader.read(layout, [PLATES[0], "nobody"])
+        event = reader.seconds(rows[0][layout.views[0].time])
+    assert stamp.is_of(open_lake(settings).current())
+    assert [[row[v.time] is not None for row in rows] for v in layout.views] == [[True, False]] * 3
     store = opened(settings)
     online = store._get_provider().online_store
-    views = [store.get_feature_view(t.name) for t in VIEWS if t.entity == "plate"]
-    keys = [encode_entity_key(key, "plate") for key in (PLATES[0], "nobody")]
-    stamp, rows = online.read_stamped(store.config, views, keys)
-    assert stamp.is_of(open_lake(settings).current())
-    assert rows == online.read_raw(store.config, views, keys)
-    assert [[row is not None for row in view] for view in rows] == [[True, False]] * 3
-    assert rows[0][0][:2] == (int(at("2026-03-11 00:00").timestamp()), int(NIGHT.timestamp()))
+    packed = online.packed(store.config, store.get_feature_view("plate_day_v1"))
+    key = encode_entity_key(PLATES[0], "plate")
+    stored = packed.read(online._get_conn(store.config), [key])[key]
+    assert stored[:2] == (int(at("2026-03-11 00:00").timestamp()), int(NIGHT.timestamp()))
+    assert (event, *stored[2]) == (stored[0], *rows[0][1 : layout.views[0].end])
 
 
 def test_an_expired_row_is_not_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +180,8 @@ def test_what_feast_writes_by_hand_is_read_and_written_over(settings: Settings) 
     assert answer["sightings"] == [7, 7]
     # What was not given stays.
     assert answer["first_camera"] == [None, "c0"]
-    assert online.count_keys(store.config, view) == 61
+    connection = online._get_conn(store.config)
+    assert online.packed(store.config, view).count(connection) == 61
     with pytest.raises(CheckFailed, match="1 of 60 rows mismatch, 0 are missing, 1 are extra"):
         compare_published(settings)
     assert whole_night(settings, [NEWER], 1).full

@@ -17,7 +17,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import RepoConfig
 
 from platemill.features.packed import Packed, RawRow
-from platemill.features.stamp import Stamp, mark_written_by_hand, stamp_in
+from platemill.features.stamp import mark_written_by_hand
 
 __all__ = [
     "FeastRow",
@@ -50,7 +50,6 @@ class PublishedSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
     - A view's time to live holds: an expired row is not found.
     - A process that lives for weeks sees a new night without a restart: the file is opened again
       once another one stands in its place.
-    - Keys can be deleted, which a correction needs.
     - What ``feast materialize`` or ``feast push`` writes is remembered: it is not what the tiles
       say, so that the next night writes the store anew.
     """
@@ -108,27 +107,6 @@ class PublishedSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
         rows: list[FeastRow] = stock.online_read(config, table, list(entity_keys))
         return rows
 
-    def read_raw(
-        self, config: RepoConfig, views: Sequence[FeatureView], keys: Sequence[bytes]
-    ) -> list[list[RawRow | None]]:
-        """What is stored for some serialised entity keys, expired or not.
-
-        Returns:
-            A list a view of a row a key, None for a key without one. The values are in the order
-            of the view's features.
-        """
-        connection = self._get_conn(config)
-        return _rows(connection, [self.packed(config, view) for view in views], keys)
-
-    def read_stamped(
-        self, config: RepoConfig, views: Sequence[FeatureView], keys: Sequence[bytes]
-    ) -> tuple[Stamp | None, list[list[RawRow | None]]]:
-        """``read_raw``, with the stamp of the very generation that the rows are of."""
-        # A file holds one generation for as long as it lives: the next one is another file.
-        connection = self._get_conn(config)
-        packed = [self.packed(config, view) for view in views]
-        return stamp_in(connection), _rows(connection, packed, keys)
-
     def online_write_batch(
         self,
         config: RepoConfig,
@@ -180,19 +158,6 @@ class PublishedSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
         """Nothing: what Feast would plan are tables of its own layout."""
         return []
 
-    def delete_keys(self, config: RepoConfig, table: FeatureView, keys: Sequence[Any]) -> None:
-        """Delete all features of some entity keys (``EntityKey`` protos) of a view."""
-        version = config.entity_key_serialization_version
-        connection = self._get_conn(config)
-        with connection:
-            mark_written_by_hand(connection)
-            given = [serialize_entity_key(key, version) for key in keys]
-            self.packed(config, table).delete(connection, given)
-
-    def count_keys(self, config: RepoConfig, table: FeatureView) -> int:
-        """How many entity keys of a view have features."""
-        return self.packed(config, table).count(self._get_conn(config))
-
 
 def answer(
     row: RawRow | None, features: Sequence[str], view: FeatureView, moment: datetime
@@ -219,13 +184,6 @@ def now() -> datetime:
 def is_expired(event: datetime | None, ttl: timedelta | None, moment: datetime) -> bool:
     """Whether a row does not answer any more: its event is longer ago than its time to live."""
     return bool(ttl) and event is not None and moment - event > (ttl or timedelta(0))
-
-
-def _rows(
-    connection: sqlite3.Connection, views: Sequence[Packed], keys: Sequence[bytes]
-) -> list[list[RawRow | None]]:
-    found = [packed.read(connection, keys) for packed in views]
-    return [[rows.get(key) for key in keys] for rows in found]
 
 
 def _seconds(time: datetime) -> int:

@@ -15,16 +15,11 @@ from feast.infra.online_stores.redis import (
     _versioned_fv_name,
 )
 from feast.repo_config import RepoConfig
-from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from platemill.features import online_store
 from platemill.features.online_store import FeastRow
-from platemill.features.packed import RawRow
-from platemill.features.redis_errors import explained
 from platemill.features.redis_place import BY_HAND, connect_redis
 from platemill.features.redis_target import Hashes
-from platemill.features.stamp import STAMP_KEY, Stamp, stamp_of
 
 __all__ = ["PublishedRedisOnlineStore", "PublishedRedisOnlineStoreConfig"]
 
@@ -115,44 +110,6 @@ class PublishedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
         rows: list[FeastRow] = stock.online_read(config, table, list(entity_keys))
         return rows
 
-    def read_raw(
-        self, config: RepoConfig, views: Sequence[FeatureView], keys: Sequence[bytes]
-    ) -> list[list[RawRow | None]]:
-        """What is stored for some serialised entity keys, expired or not; one round trip.
-
-        Returns:
-            A list a view of a row a key, None for a key without one. The values are in the order
-            of the view's features. When a row was created is not stored.
-        """
-        return self.read_stamped(config, views, keys)[1]
-
-    def read_stamped(
-        self, config: RepoConfig, views: Sequence[FeatureView], keys: Sequence[bytes]
-    ) -> tuple[Stamp | None, list[list[RawRow | None]]]:
-        """``read_raw``, with the stamp of the very generation that the rows are of.
-
-        Raises:
-            ServerUnavailable: the server does not answer.
-        """
-        layouts = [self.hashes(config, view) for view in views]
-        fields = [field for layout in layouts for field in layout.fields]
-        suffix = config.project.encode()
-        with (
-            explained(config.online_store.url),
-            self._get_client(config.online_store).pipeline(transaction=True) as pipe,
-        ):
-            pipe.get(STAMP_KEY)
-            for key in keys:
-                pipe.hmget(key + suffix, fields)
-            stamp, *answers = pipe.execute()
-        rows: list[list[RawRow | None]] = []
-        first = 0
-        for layout in layouts:
-            end = first + len(layout.fields)
-            rows.append([_raw(answer[first:end]) for answer in answers])
-            first = end
-        return stamp_of(stamp), rows
-
     def online_write_batch(
         self,
         config: RepoConfig,
@@ -186,15 +143,3 @@ class PublishedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
         partial: bool,
     ) -> None:
         """Nothing: a night whose definitions are others writes the database anew."""
-
-
-def _raw(answer: Sequence[bytes | None]) -> RawRow | None:
-    *values, time = answer
-    if time is None:
-        return None
-    message = Timestamp()
-    try:
-        message.ParseFromString(time)
-    except DecodeError:
-        return None
-    return message.seconds, None, tuple(values)
