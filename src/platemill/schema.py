@@ -150,6 +150,11 @@ class Table:
         """The columns that the feature store serves."""
         return tuple(c for c in self.columns if c.feature)
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(column.name for column in self.features)
+
     def column(self, name: str) -> Column:
         """The column of that name; ``KeyError`` if there is none."""
         for candidate in self.columns:

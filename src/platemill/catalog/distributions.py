@@ -110,13 +110,7 @@ def _histogram(
         bins = _BINS if different > 1 else 1
         width = (top - low) / bins
     width = width or 1.0
-    found = dict(
-        connection.execute(
-            "SELECT least(CAST(floor((v - ?) / ?) AS BIGINT), ?) AS bin, count(*) "
-            f"FROM ({rows}) WHERE v IS NOT NULL GROUP BY bin ORDER BY bin",
-            [low, width, bins - 1],
-        ).fetchall()
-    )
+    found = _in_bins(connection, rows, low, width, bins)
     bars = []
     for place in range(bins):
         start = low + place * width
@@ -125,6 +119,19 @@ def _histogram(
             start, end = int(start), int(high if place == bins - 1 else end - 1)
         bars.append(Bar("", float(found.get(place, 0)), start, end))
     return tuple(bars)
+
+
+def _in_bins(
+    connection: duckdb.DuckDBPyConnection, rows: str, low: float, width: float, bins: int
+) -> dict[int, int]:
+    """How many values ``v`` lie in each bin from ``low`` on; the last one is open."""
+    return dict(
+        connection.execute(
+            "SELECT least(CAST(floor((v - ?) / ?) AS BIGINT), ?) AS bin, count(*) "
+            f"FROM ({rows}) WHERE v IS NOT NULL GROUP BY bin ORDER BY bin",
+            [low, width, bins - 1],
+        ).fetchall()
+    )
 
 
 def _times(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
@@ -139,13 +146,7 @@ def _times(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
     )
     bins = max(1, min(_BINS, different))
     width = (last - first) / bins or 1.0
-    found = dict(
-        connection.execute(
-            "SELECT least(CAST(floor((v - ?) / ?) AS BIGINT), ?) AS bin, count(*) "
-            f"FROM ({seconds}) WHERE v IS NOT NULL GROUP BY bin ORDER BY bin",
-            [first, width, bins - 1],
-        ).fetchall()
-    )
+    found = _in_bins(connection, seconds, first, width, bins)
     step = (high - low) / bins
     bars = tuple(
         Bar("", float(found.get(place, 0)), low + place * step, low + (place + 1) * step)

@@ -158,7 +158,7 @@ def _in_quotes(sql: str) -> str:
 
 def _table_sql(table: Table, key: str | None) -> str:
     by = _asked_by(table)
-    names = [*table.key, *(column.name for column in table.features)]
+    names = [*table.key, *table.feature_names]
     names = [name for name in dict.fromkeys(names) if name != "pipeline_version"]
     if not table.features:
         names = [name for name in table.arrow.names if name != "pipeline_version"]

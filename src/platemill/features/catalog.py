@@ -5,7 +5,9 @@ Knows nothing of Feast; ``definitions`` turns it into Feast's objects.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from platemill.errors import ConfigurationError
 from platemill.schema import DERIVED, TILES, Table
@@ -87,6 +89,8 @@ VIEWS: tuple[Table, ...] = tuple(table for table in TILES if table.entity is not
 OFFLINE_VIEWS: tuple[Table, ...] = tuple(table for table in DERIVED if table.entity is not None)
 """What is for training sets alone."""
 
+_Thing = TypeVar("_Thing", EntityKind, Service, Table)
+
 
 def entity_named(name: str) -> EntityKind:
     """The entity of that name.
@@ -94,11 +98,7 @@ def entity_named(name: str) -> EntityKind:
     Raises:
         ConfigurationError: there is none.
     """
-    for entity in ENTITIES:
-        if entity.name == name:
-            return entity
-    known = ", ".join(entity.name for entity in ENTITIES)
-    raise ConfigurationError(f"there is no entity {name!r}; there are: {known}")
+    return _named(ENTITIES, name, "entity")
 
 
 def service_named(name: str) -> Service:
@@ -107,12 +107,7 @@ def service_named(name: str) -> Service:
     Raises:
         ConfigurationError: there is none.
     """
-    services = (*SERVICES, *TRAINING_SERVICES)
-    for service in services:
-        if service.name == name:
-            return service
-    known = ", ".join(service.name for service in services)
-    raise ConfigurationError(f"there is no service {name!r}; there are: {known}")
+    return _named((*SERVICES, *TRAINING_SERVICES), name, "service")
 
 
 def view_named(name: str) -> Table:
@@ -121,12 +116,7 @@ def view_named(name: str) -> Table:
     Raises:
         ConfigurationError: there is none.
     """
-    views = (*VIEWS, *OFFLINE_VIEWS)
-    for table in views:
-        if table.name == name:
-            return table
-    known = ", ".join(table.name for table in views)
-    raise ConfigurationError(f"there is no view {name!r}; there are: {known}")
+    return _named((*VIEWS, *OFFLINE_VIEWS), name, "view")
 
 
 def views_of(service: Service) -> tuple[Table, ...]:
@@ -144,3 +134,11 @@ def references(service: Service) -> list[str]:
     return [
         f"{table.name}:{column.name}" for table in views_of(service) for column in table.features
     ]
+
+
+def _named(things: Sequence[_Thing], name: str, what: str) -> _Thing:
+    for thing in things:
+        if thing.name == name:
+            return thing
+    known = ", ".join(thing.name for thing in things)
+    raise ConfigurationError(f"there is no {what} {name!r}; there are: {known}")

@@ -287,7 +287,7 @@ def _shown(batch: pa.RecordBatch, stored: StoredRows, table: Table, name: str, p
         assert stored.created is not None
         tile = batch.column("created_timestamp").cast(pa.int64())[place]
         return f"{name}: tile {tile}, online {stored.created[place]} µs"
-    index = [column.name for column in table.features].index(name)
+    index = table.feature_names.index(name)
     held = stored.values[index][place]
     if not isinstance(held, bytes | None):
         online = f"{held!r}, which is no bytes"

@@ -90,8 +90,8 @@ class RedisReader:
         if layout.kind.name not in self._commands:
             fields: list[bytes] = []
             for view in layout.views:
-                names = [column.name for column in view.table.features]
-                hashes = Hashes.of(self._project, view.table.name, names)
+                table = view.table
+                hashes = Hashes.of(self._project, table.name, table.feature_names)
                 fields += [hashes.time, *hashes.features]
             whole = command(b"HMGET", b"", *fields)
             head, _, tail = whole.partition(b"$0\r\n")

@@ -34,8 +34,7 @@ Difference = Mapping[date, tuple[FileEntry | None, FileEntry | None]]
 def online_columns(table: Table) -> list[str]:
     """The columns that the online store is given: key, features and the two times."""
     assert table.entity is not None
-    features = [column.name for column in table.features]
-    return [table.entity, *features, "event_timestamp", "created_timestamp"]
+    return [table.entity, *table.feature_names, "event_timestamp", "created_timestamp"]
 
 
 def difference(

@@ -34,7 +34,7 @@ def choose_views(services: Iterable[str], references: Iterable[str] = ()) -> lis
     for name in services:
         for table in views_of(service_named(name)):
             tables[table.name] = table
-            chosen.setdefault(table.name, set()).update(c.name for c in table.features)
+            chosen.setdefault(table.name, set()).update(table.feature_names)
     for reference in references:
         view, colon, feature = reference.partition(":")
         if not colon:
@@ -42,7 +42,7 @@ def choose_views(services: Iterable[str], references: Iterable[str] = ()) -> lis
                 f"a feature is named view:feature, plate_day_v1:sightings say, not {reference!r}"
             )
         table = view_named(view)
-        known = [column.name for column in table.features]
+        known = table.feature_names
         if feature not in known:
             raise ConfigurationError(
                 f"{view} has no feature {feature!r}; it has: {', '.join(known)}"

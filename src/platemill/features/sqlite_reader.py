@@ -89,7 +89,7 @@ class SqliteReader:
             columns = [
                 f"{alias}.{quoted(column)}"
                 for alias, table in views
-                for column in ("event_ts", *_features(table))
+                for column in ("event_ts", *table.feature_names)
             ]
             joins = [
                 f"LEFT JOIN {self._packed(table).table} {alias} ON {alias}.entity_key = k.column1"
@@ -102,7 +102,7 @@ class SqliteReader:
         return self._statements[name]
 
     def _packed(self, table: Table) -> Packed:
-        return Packed(f"{self._project}_{table.name}", _features(table))
+        return Packed(f"{self._project}_{table.name}", table.feature_names)
 
     def _current(self) -> tuple[sqlite3.Connection, Stamp]:
         """The connection to the file that is there now, and whose it is."""
@@ -140,7 +140,3 @@ class SqliteReader:
                 f"the online store {self._path} is damaged ({error}): remove the file, and "
                 "`platemill run` writes it again from the tiles"
             ) from error
-
-
-def _features(table: Table) -> tuple[str, ...]:
-    return tuple(column.name for column in table.features)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from platemill.errors import ConfigurationError
+from platemill.lake.files import open_writer
 from platemill.lake.storage import clear_disk_errors
 from platemill.warehouse.duck import text_literal
 
@@ -94,14 +94,10 @@ def _locked(path: Path) -> int:
 
 
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    # Statistics leave NaN out, and DuckDB believes them.
-    told = [field.name for field in schema if not pa.types.is_floating(field.type)]
     # Sums and times seldom repeat.
     coded = [field.name for field in schema if pa.types.is_string(field.type)]
     coded += [f"{field.name}.list.element" for field in schema if pa.types.is_list(field.type)]
-    with pq.ParquetWriter(
-        path, schema, compression="zstd", write_statistics=told, use_dictionary=coded
-    ) as writer:
+    with open_writer(path, schema, coded=coded) as writer:
         for batch in batches:
             writer.write_batch(batch)
 

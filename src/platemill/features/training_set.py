@@ -152,11 +152,11 @@ def build_training_set(
         if not dry_run:
             paths = [scratch / f"{view.table.name}.arrow" for view in views]
             at_once = settings.duckdb_threads if entities.rows <= _FEW_ROWS else 1
-            with ThreadPoolExecutor(at_once) as pool:
-                answers = [
-                    pool.submit(_answer, connection.cursor(), job, number, view, path)
-                    for number, (view, path) in enumerate(zip(views, paths, strict=True))
-                ]
+            with contextlib.ExitStack() as cursors, ThreadPoolExecutor(at_once) as pool:
+                answers = []
+                for number, (view, path) in enumerate(zip(views, paths, strict=True)):
+                    own = cursors.enter_context(contextlib.closing(connection.cursor()))
+                    answers.append(pool.submit(_answer, own, job, number, view, path))
                 for number, (view, answer) in enumerate(zip(views, answers, strict=True)):
                     progress(view.table.name, number + 1, len(views) + 2)
                     said["views"][view.table.name] |= answer.result()
@@ -213,26 +213,7 @@ def _answer(
 
     The features of the rows that answer are written to a file, each row once, and the table
     ``place<number>`` says for every ``n``, in their order, which of them is its answer; -1: none.
-
-    Args:
-        connection: one of its own, which is closed.
-        job: what is asked.
-        number: the view's place among the job's views.
-        view: the view.
-        path: the file to write.
     """
-    with contextlib.closing(connection):
-        connection.execute("SET TimeZone = 'UTC'")
-        return _found(connection, job, number, view, path)
-
-
-def _found(
-    connection: duckdb.DuckDBPyConnection,
-    job: _Job,
-    number: int,
-    view: ChosenView,
-    path: Path,
-) -> dict[str, int]:
     table, files = view.table, job.files(view)
     key = job.keys.index(str(table.entity))
     schema = pa.schema([pa.field(name, table.column(name).type) for name in view.features])

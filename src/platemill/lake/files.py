@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -63,11 +63,21 @@ def write_parquet(
         temporary.unlink(missing_ok=True)
 
 
-def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """A writer of the lake's files: each batch that it is given becomes a row group."""
+def open_writer(
+    path: Path, schema: pa.Schema, *, coded: bool | Sequence[str] = True
+) -> pq.ParquetWriter:
+    """A writer of Parquet files as the lake has them: each batch becomes a row group.
+
+    Args:
+        path: the file.
+        schema: its schema.
+        coded: the columns whose repeated values are written once; True: all.
+    """
     # Statistics leave NaN out, and DuckDB believes them: a NaN would pass every comparison.
     told = [field.name for field in schema if not pa.types.is_floating(field.type)]
-    return pq.ParquetWriter(path, schema, compression="zstd", write_statistics=told)
+    return pq.ParquetWriter(
+        path, schema, compression="zstd", write_statistics=told, use_dictionary=coded
+    )
 
 
 def _write(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:

@@ -12,9 +12,10 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from platemill.errors import ConfigurationError
+from platemill.serving.model_config import parse_config
 
 __all__ = ["overlaid", "with_instances"]
 
@@ -67,7 +68,7 @@ def with_instances(models: Path, model: str, count: int, target: Path) -> Path:
     Returns:
         A copy, or the repository itself if it has so many.
     """
-    config = _parsed(models / model / _CONFIG)
+    config = parse_config(models / model / _CONFIG)
     if [group.count for group in config.instance_group] == [count]:
         return models
     with tempfile.TemporaryDirectory(prefix="platemill-overlay-") as folder:
@@ -80,18 +81,8 @@ def with_instances(models: Path, model: str, count: int, target: Path) -> Path:
 def _merged(base: Path, change: Path) -> str:
     from google.protobuf import text_format
 
-    config, changes = _parsed(base), _parsed(change)
+    config, changes = parse_config(base), parse_config(change)
     if changes.instance_group:
         del config.instance_group[:]
     config.MergeFrom(changes)
     return str(text_format.MessageToString(config))
-
-
-def _parsed(path: Path) -> Any:
-    from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2
-
-    try:
-        return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
-    except text_format.ParseError as error:
-        raise ConfigurationError(f"{path} is no model config: {error}") from None

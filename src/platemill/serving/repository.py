@@ -23,6 +23,7 @@ from platemill.serving.contracts import (
     ModelContract,
     contracts_for,
 )
+from platemill.serving.model_config import parse_config
 from platemill.serving.overlay import overlaid, with_instances
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
@@ -206,7 +207,7 @@ def _config(base: Path, contract: ModelContract, parameters: Mapping[str, str]) 
     """A model's config with the contract's backend and shapes, all else as in the checkout's."""
     from google.protobuf import text_format
 
-    config = _parse(base)
+    config = parse_config(base)
     config.backend = contract.backend
     for tensors, wanted in ((config.input, contract.inputs), (config.output, contract.outputs)):
         shapes = {tensor.name: tensor.shape for tensor in wanted}
@@ -217,20 +218,10 @@ def _config(base: Path, contract: ModelContract, parameters: Mapping[str, str]) 
     return str(text_format.MessageToString(config))
 
 
-def _parse(path: Path) -> Any:
-    from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2
-
-    try:
-        return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
-    except text_format.ParseError as error:
-        raise ConfigurationError(f"{path} is no model config: {error}") from None
-
-
 def config_of(repository: Path, model: str) -> dict[str, Any]:
     """A model's config, as Triton hands it to the model."""
     from google.protobuf import json_format
 
-    config = _parse(repository / model / "config.pbtxt")
+    config = parse_config(repository / model / "config.pbtxt")
     as_json: dict[str, Any] = json_format.MessageToDict(config, preserving_proto_field_name=True)
     return as_json

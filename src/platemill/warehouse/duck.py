@@ -91,7 +91,8 @@ def connect(
                 "autoinstall_known_extensions": False,
             }
         )
-        connection.execute("SET TimeZone = 'UTC'")
+        # For cursors of it, too.
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
         # After two seconds it is drawn on stdout, into whatever is written there.
         connection.execute("SET enable_progress_bar = false")
     except duckdb.Error as error:

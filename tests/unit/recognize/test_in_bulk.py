@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
+from numbered_images import NOW, image_of, read_number
 from small_recogniser import Reading
 
 from platemill.errors import ImageRejected, InferenceFailed, ServerUnavailable
@@ -19,28 +18,6 @@ from platemill.recognize.in_bulk import recognise_in_bulk
 from platemill.recognize.plan import PlannedImage
 from platemill.recognize.recogniser import OneByOne, recognise
 from platemill.recognize.results import ImageResult
-
-NOW = datetime(2026, 3, 2, 3, tzinfo=UTC)
-
-
-def image_of(n: int, **changes: object) -> PlannedImage:
-    data = b"%d" % n
-    values: dict[str, object] = {
-        "uri": f"file:///{n}.jpg",
-        "image_id": hashlib.blake2b(data, digest_size=16).hexdigest(),
-        "camera_id": "c",
-        "captured_at": NOW,
-        "day": date(2026, 3, 2),
-        "byte_size": len(data),
-        "modified_at": NOW,
-        "time_source": "layout",
-        **changes,
-    }
-    return PlannedImage(**values)  # type: ignore[arg-type]
-
-
-def read(uri: str, offset: int | None, byte_size: int) -> bytes:
-    return uri.removeprefix("file:///").removesuffix(".jpg").encode()
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -112,7 +89,7 @@ class Bulk:
 
 
 def one_by_one(model: object = alone) -> OneByOne:
-    return OneByOne(read, decode, model, "r1", "p1", lambda: NOW)  # type: ignore[arg-type]
+    return OneByOne(read_number, decode, model, "r1", "p1", lambda: NOW)  # type: ignore[arg-type]
 
 
 def run(
@@ -125,7 +102,7 @@ def expected(images: Iterable[PlannedImage]) -> list[ImageResult]:
     return list(
         recognise(
             images,
-            read,
+            read_number,
             decode,
             alone,  # type: ignore[arg-type]
             in_flight=1,

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numbered_images import NOW, image_of, read_number
 from photo_files import encoded, inventory_of, png_bomb, put, tar_bytes, with_exif
 from small_recogniser import Reading
 
@@ -21,8 +21,6 @@ from platemill.recognize.poison import Verdict
 from platemill.recognize.recogniser import INFERENCE_ATTEMPTS, recognise
 from platemill.recognize.results import ImageResult, Plate
 from platemill.schema import IMAGES, RECOGNITIONS, ImageStatus, Stage
-
-NOW = datetime(2026, 3, 2, 3, tzinfo=UTC)
 
 
 def reading(count: int = 1, **changes: object) -> Reading:
@@ -54,26 +52,6 @@ class Model:
         if isinstance(answer, Exception):
             raise answer
         return answer
-
-
-def image_of(n: int, **changes: object) -> PlannedImage:
-    data = b"%d" % n
-    values: dict[str, object] = {
-        "uri": f"file:///{n}.jpg",
-        "image_id": hashlib.blake2b(data, digest_size=16).hexdigest(),
-        "camera_id": "c",
-        "captured_at": NOW,
-        "day": date(2026, 3, 2),
-        "byte_size": len(data),
-        "modified_at": NOW,
-        "time_source": "layout",
-        **changes,
-    }
-    return PlannedImage(**values)  # type: ignore[arg-type]
-
-
-def read_number(uri: str, offset: int | None, byte_size: int) -> bytes:
-    return uri.removeprefix("file:///").removesuffix(".jpg").encode()
 
 
 def decode_number(data: bytes) -> np.ndarray:
