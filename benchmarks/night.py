@@ -47,7 +47,7 @@ from rich.table import Table as Grid
 
 from platemill.archive.decode import decode_image
 from platemill.lake import open_lake
-from platemill.launch.cluster import PrivateCluster
+from platemill.launch.clusters.private import PrivateCluster
 from platemill.serving.client import PlateClient
 from platemill.serving.embedded import EmbeddedTriton
 from platemill.settings import Settings, load_settings

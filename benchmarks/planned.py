@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +12,8 @@ from pathlib import Path
 from cpu import Watch
 
 from platemill.archive.inventory import take_inventory
-from platemill.launch.cluster import PrivateCluster
-from platemill.launch.jobs import private_cluster, recognition_entrypoint, run_job
+from platemill.launch.clusters.private import private_cluster
+from platemill.launch.recognition import recognition_job
 from platemill.recognize.plan import make_plan
 from platemill.schema import IMAGES, INVENTORY
 from platemill.settings import Settings
@@ -54,16 +53,11 @@ def recognise_archive(
     nothing = IMAGES.arrow.empty_table().select(_DONE)
     make_plan(inventory.table, nothing, "bench", settings.shard_images).save(folder)
     log = folder / "recognize.log"
-    cluster: PrivateCluster = private_cluster(settings, _RUN)
-    with cluster, Watch(roots, memory_seconds=memory_seconds) as watch:
-        variables = {**settings.environment(), "PYTHONPATH": str(settings.project)}
-        run_job(
-            cluster.jobs_address,
-            {**variables, **cluster.environment},
-            recognition_entrypoint(settings.home, _RUN, sys.executable),
-            "bench",
-            log_path=log,
-        )
+    with (
+        private_cluster(settings, _RUN) as cluster,
+        Watch(roots, memory_seconds=memory_seconds) as watch,
+    ):
+        cluster.run(recognition_job(settings, _RUN))
     spans, keys = [], []
     for at, milliseconds, key, seconds in _RECORDED.findall(log.read_text()):
         recorded = datetime.strptime(at, "%Y-%m-%d %H:%M:%S").timestamp() + int(milliseconds) / 1e3

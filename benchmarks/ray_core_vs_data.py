@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 from platemill.archive.decode import decode_image
 from platemill.archive.reader import ArchiveReader
 from platemill.archive.uris import file_uri
-from platemill.launch.cluster import PrivateCluster
+from platemill.launch.clusters.private import PrivateCluster
 
 ACTORS = 2
 IN_FLIGHT = 6

@@ -23,7 +23,7 @@ from planned_night import plan_all, recognise, rows_of
 from platemill.archive.decode import decode_image
 from platemill.archive.exif import exif_time
 from platemill.errors import ImageRejected
-from platemill.launch.cluster import PrivateCluster
+from platemill.launch.clusters.private import PrivateCluster
 from platemill.launch.records import JobProgress
 from platemill.recognize.plan import Plan
 from platemill.settings import Settings, load_settings

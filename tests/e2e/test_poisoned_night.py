@@ -23,7 +23,7 @@ from planned_night import RUN, plan_all, recognise, rows_of
 
 from platemill.errors import ServerUnavailable
 from platemill.lake import open_lake
-from platemill.launch.cluster import PrivateCluster
+from platemill.launch.clusters.private import PrivateCluster
 from platemill.recognize.plan import Plan
 from platemill.settings import Settings, load_settings
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from platemill.launch.cluster import PrivateCluster
+from platemill.launch.clusters.private import PrivateCluster
 
 PROJECT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from platemill.launch.cluster import PrivateCluster
+from platemill.launch.clusters.private import PrivateCluster
 
 pytestmark = pytest.mark.ray
 
@@ -96,7 +96,7 @@ PARENT = """
 import json, subprocess, sys, time
 from pathlib import Path
 import psutil
-from platemill.launch.cluster import PrivateCluster
+from platemill.launch.clusters.private import PrivateCluster
 
 cluster = PrivateCluster(Path(sys.argv[1]), 180)
 cluster.start()

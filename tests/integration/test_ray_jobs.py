@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from platemill.errors import ConfigurationError, ServerUnavailable, ShardsIncomplete
-from platemill.launch.cluster import PrivateCluster
+from platemill.launch.clusters.private import PrivateCluster
 from platemill.launch.jobs import run_job
 from platemill.launch.records import JobProgress
 

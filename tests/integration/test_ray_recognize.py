@@ -19,7 +19,7 @@ from small_server import SmallServer, plates_of
 
 from platemill.errors import ServerUnavailable, ShardsIncomplete
 from platemill.lake import open_lake
-from platemill.launch.cluster import PrivateCluster
+from platemill.launch.clusters.private import PrivateCluster
 from platemill.launch.records import JobProgress
 from platemill.recognize.plan import Plan
 from platemill.settings import Settings, load_settings

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from photo_files import inventory_of
 
 from platemill.lake import open_lake
-from platemill.launch.cluster import PrivateCluster
-from platemill.launch.jobs import recognition_entrypoint, run_job
+from platemill.launch.clusters.private import PrivateCluster
+from platemill.launch.recognition import recognition_job
 from platemill.launch.records import JobProgress
 from platemill.recognize.plan import Plan, make_plan
 from platemill.schema import IMAGES
@@ -43,18 +43,10 @@ def recognise(
 ) -> str:
     """Run the job of ``RUN``; returns its log, and prints it."""
     log = settings.runs / RUN / "recognize.log"
-    variables = {**settings.environment(), "PYTHONPATH": str(settings.project)}
+    # A test's folder has a name of its own.
+    job = replace(recognition_job(settings, RUN), name=f"recognise-{settings.home.parent.name}")
     try:
-        run_job(
-            cluster.jobs_address,
-            {**variables, **cluster.environment},
-            recognition_entrypoint(settings.home, RUN, sys.executable),
-            # A test's folder has a name of its own.
-            f"recognise-{settings.home.parent.name}",
-            log_path=log,
-            on_progress=on_progress,
-            poll_seconds=0.1,
-        )
+        cluster.run(job, on_progress)
     finally:
         print(log.read_text() if log.exists() else "no log")
     return log.read_text()

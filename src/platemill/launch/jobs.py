@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import shlex
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +17,9 @@ from platemill.errors import (
     ServerUnavailable,
     ShardsIncomplete,
 )
-from platemill.launch.cluster import PrivateCluster
 from platemill.launch.records import JobProgress, clear_records, read_exit, read_progress
-from platemill.settings import Settings
 
-__all__ = ["private_cluster", "recognition_entrypoint", "run_job", "run_recognition"]
+__all__ = ["run_job"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,56 +34,6 @@ _LAST_LINES = 12
 _CONNECTION_VARIABLES = frozenset(
     {"RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
 )
-
-
-def recognition_entrypoint(home: Path, run_id: str, python: str = "python") -> str:
-    """The shell command of the recognition job."""
-    words = [python, "-m", "ray_jobs.recognize", "--home", str(home), "--run-id", run_id]
-    return shlex.join(words)
-
-
-def private_cluster(settings: Settings, run_id: str) -> PrivateCluster:
-    """The cluster of a run, not started yet: ``launch`` it early, and other work goes on."""
-    # Besides the workers, the job's driver has its place.
-    cpus = max(4, os.cpu_count() or 1, settings.workers + 1)
-    folder = settings.runs / run_id
-    return PrivateCluster(folder, settings.ray_start_seconds, cpus, cwd=settings.project)
-
-
-def run_recognition(
-    settings: Settings,
-    run_id: str,
-    on_progress: Callable[[JobProgress], None] | None = None,
-    cluster: PrivateCluster | None = None,
-) -> None:
-    """Recognise a run's plan in a Ray job, on the cluster of the settings or a private one.
-
-    Args:
-        settings: the deployment's settings; they travel to the job as variables.
-        run_id: the run, whose folder holds the plan.
-        on_progress: called with the job's progress whenever it changes.
-        cluster: a private cluster that was launched already; it is stopped at the end.
-
-    Raises:
-        RetryableError: shards are missing, or a server did not answer; what is recorded is kept.
-        ConfigurationError: the job cannot run with these settings.
-    """
-    folder = settings.runs / run_id
-    variables = {**settings.environment(), "PYTHONPATH": str(settings.project)}
-    given: dict[str, Any] = {
-        "submission_id": f"platemill-{run_id}",
-        "on_progress": on_progress,
-        "log_path": folder / "recognize.log",
-    }
-    if settings.ray_address is not None:
-        entrypoint = recognition_entrypoint(settings.home, run_id)
-        run_job(settings.ray_address, variables, entrypoint, **given)
-        return
-    entrypoint = recognition_entrypoint(settings.home, run_id, sys.executable)
-    private = cluster or private_cluster(settings, run_id)
-    with private:
-        environment = {**variables, **private.environment}
-        run_job(private.jobs_address, environment, entrypoint, **given)
 
 
 def run_job(

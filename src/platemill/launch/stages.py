@@ -26,8 +26,8 @@ from platemill.features.online import OnlineProgress, finish_online, is_behind, 
 from platemill.lake import ShardRecord, open_lake
 from platemill.lake.inventory import load_inventory, newest_inventory, save_inventory
 from platemill.lake.lease import PUBLISH, Holder, day_lease
-from platemill.launch.jobs import run_recognition
 from platemill.launch.progress import WaitProgress
+from platemill.launch.recognition import run_recognition
 from platemill.launch.records import JobProgress, write_tried
 from platemill.recognize.night_plan import plan_night
 from platemill.recognize.plan import PLAN_FILES, Plan

@@ -28,7 +28,7 @@ from chaos.contents import Contents, contents_of, differences, generations_of, l
 from chaos.nights import NightServer
 from chaos.reader import Reader, Seen
 from chaos.world import Fact, World
-from platemill.launch.cluster import PrivateCluster
+from platemill.launch.clusters.private import PrivateCluster
 from platemill.schema import TABLES
 from platemill.serving import regions
 from platemill.serving.embedded import EmbeddedTriton

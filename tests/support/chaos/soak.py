@@ -26,7 +26,7 @@ import psutil
 from fake_models import PLATES, write_fake_models
 
 from chaos.nights import NightServer
-from platemill.launch.cluster import PrivateCluster
+from platemill.launch.clusters.private import PrivateCluster
 from platemill.serving.regions import SHM
 
 __all__ = ["CURVES", "flat", "main", "sparkline"]

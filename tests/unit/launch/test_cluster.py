@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from platemill.errors import ConfigurationError, ServerUnavailable
-from platemill.launch import cluster as module
-from platemill.launch.cluster import PrivateCluster
+from platemill.launch.clusters import private as module
+from platemill.launch.clusters.private import PrivateCluster
 
 
 def with_command(monkeypatch: pytest.MonkeyPatch, code: str) -> None:

@@ -11,23 +11,27 @@ import contextlib
 import http.client
 import os
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
 import psutil
 
 from platemill.errors import ConfigurationError, ServerUnavailable
+from platemill.launch.clusters.base import Job
+from platemill.launch.jobs import run_job
 from platemill.launch.keeper import end_processes
-from platemill.settings import QUIET_ENVIRONMENT
+from platemill.launch.records import JobProgress
+from platemill.settings import QUIET_ENVIRONMENT, Settings
 
-__all__ = ["PrivateCluster"]
+__all__ = ["PrivateCluster", "private_cluster"]
 
 _LOOPBACK = "127.0.0.1"
 # Rows travel through files; Ray's store holds small messages only.
@@ -162,6 +166,17 @@ class PrivateCluster:
                 )
             time.sleep(_POLL_SECONDS)
 
+    def run(self, job: Job, on_progress: Callable[[JobProgress], None] | None = None) -> None:
+        """Run a job; see `Cluster.run`."""
+        run_job(
+            self.jobs_address,
+            {**job.variables, **self.environment},
+            shlex.join([sys.executable, *job.command]),
+            job.name,
+            log_path=job.log,
+            on_progress=on_progress,
+        )
+
     def stop(self) -> None:
         """End the cluster's processes, all of them and no others. May be called twice."""
         keeper, self._keeper = self._keeper, None
@@ -224,6 +239,14 @@ class PrivateCluster:
             lines = (self._logs / "start.log").read_text(errors="replace").split("\n")
             return " | ".join(line.strip() for line in lines[-8:] if line.strip())
         return "nothing"
+
+
+def private_cluster(settings: Settings, run_id: str) -> PrivateCluster:
+    """The private cluster of a run, not started yet."""
+    # Besides the workers, the job's driver has its place.
+    cpus = max(4, os.cpu_count() or 1, settings.workers + 1)
+    folder = settings.runs / run_id
+    return PrivateCluster(folder, settings.ray_start_seconds, cpus, cwd=settings.project)
 
 
 def _short_folder() -> Path:
