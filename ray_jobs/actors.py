@@ -39,17 +39,24 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "TritonNode", "Worker"]
 
 _GREY, _SIDE = 90, 64
+_NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 # The server's queue bounds the requests; this bounds the memory of images that wait for their turn.
 _BULK_REQUESTS = 16
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt at a shard ended. A known error travels as data, not as an exception."""
+    """How an attempt at a shard ended. A known error travels as data, not as an exception.
+
+    ``began, ended``: by the clock of its node. ``byte_size``: of its images as they are stored.
+    """
 
     key: str
     seconds: float
     error: PlatemillError | None = None
+    began: dt.datetime = _NEVER
+    ended: dt.datetime = _NEVER
+    byte_size: int = 0
 
     @property
     def final(self) -> bool:
@@ -231,7 +238,7 @@ class Worker:
 
     def recognise(self, key: str, images: list[PlannedImage]) -> Outcome:
         """Recognise one shard and record it; the result of an attempt that lost is thrown away."""
-        return self._outcome(key, lambda: self._recognise_shard(key, images, in_bulk=True))
+        return self._outcome(key, images, lambda: self._recognise_shard(key, images, in_bulk=True))
 
     def alone(
         self,
@@ -253,13 +260,14 @@ class Worker:
         with _Trail(trail) as entered:
             return self._outcome(
                 key,
+                images,
                 lambda: self._recognise_shard(
                     key, images, poison=poison, in_flight=1, enter=entered.enter, record=record
                 ),
             )
 
-    def _outcome(self, key: str, work: Callable[[], None]) -> Outcome:
-        started = time.monotonic()
+    def _outcome(self, key: str, images: list[PlannedImage], work: Callable[[], None]) -> Outcome:
+        started, began = time.monotonic(), dt.datetime.now(dt.UTC)
         error = None
         try:
             work()
@@ -268,7 +276,9 @@ class Worker:
         finally:
             with self._lock:
                 self._counts.pop(key, None)
-        return Outcome(key, time.monotonic() - started, error)
+        seconds = time.monotonic() - started
+        size = sum(image.byte_size for image in images)
+        return Outcome(key, seconds, error, began, began + dt.timedelta(seconds=seconds), size)
 
     def close(self) -> None:
         """Give back what the server and the archives hold for this worker."""

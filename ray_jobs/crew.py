@@ -16,12 +16,14 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platemill.errors import PlatemillError, ServerUnavailable
+from platemill.journal import Journal
 from platemill.launch.records import read_tried
 from platemill.recognize.plan import Plan, PlannedImage
 from platemill.recognize.poison import Death, Ending
 from platemill.settings import Settings
 from ray_jobs.actors import Outcome, TritonNode, Worker
-from ray_jobs.hands import Hired, Server, first_line
+from ray_jobs.hands import Finished, Hired, Server, first_line, short_name
+from ray_jobs.nodes import NodeWatch
 from ray_jobs.shard_queue import ShardQueue
 from ray_jobs.ward import Patient, Ward, server_death, worker_death
 
@@ -54,13 +56,24 @@ class Crew:
         run_id: the run, for the rows and the servers' logs.
         plan: holds the shards' images.
         queue: the shards that have no record.
+        journal: the run's, for what comes, goes and fails.
     """
 
-    def __init__(self, settings: Settings, run_id: str, plan: Plan, queue: ShardQueue) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        run_id: str,
+        plan: Plan,
+        queue: ShardQueue,
+        journal: Journal,
+    ) -> None:
         self._settings = settings
         self._run_id = run_id
         self._plan = plan
         self._queue = queue
+        self._journal = journal
+        self._nodes = NodeWatch(journal, ray.nodes)
+        self._hires = 0
         self._asked: dict[Any, tuple[str, Hired | Server, str]] = {}
         self._workers: list[Hired] = []
         self._servers: dict[str, Server] = {}
@@ -70,6 +83,7 @@ class Crew:
         self._deaths = 0
 
     def __enter__(self) -> Crew:
+        self._nodes.look(now=True)
         nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
         if len(nodes) == 1 and not self._settings.triton_addresses:
             # Only one place to be: the server need not wait for a worker to come up.
@@ -92,13 +106,14 @@ class Crew:
             *(s.actor for s in self._servers.values()),
         ]:
             ray.kill(actor)
+        self._nodes.end()
         _LOG.info("the workers and servers are dismissed")
 
-    def work(self) -> Iterator[str | None]:
+    def work(self) -> Iterator[Finished | None]:
         """Work until the queue is finished.
 
         Yields:
-            The key of a shard that was just recorded, or None now and then.
+            A shard that was just recorded, or None now and then.
 
         Raises:
             PlatemillError: another attempt at a shard is useless, or workers cannot be started.
@@ -114,6 +129,7 @@ class Crew:
                 asked = time.monotonic()
                 self._ask_counts()
                 self._end_stalled()
+                self._nodes.look()
                 yield None
 
     def live_counts(self) -> list[tuple[int, dict[str, int]]]:
@@ -131,7 +147,8 @@ class Crew:
             .options(num_cpus=1, max_restarts=0, max_concurrency=_SHARDS_A_WORKER + 1)
             .remote(self._run_id, self._plan.pipeline_version)
         )
-        hired = Hired(actor, self._least_used(), shaken=shaken)
+        self._hires += 1
+        hired = Hired(actor, f"w{self._hires}", self._least_used(), shaken=shaken)
         self._workers.append(hired)
         self._ask("node", hired, actor.node.remote())
         self._ask("prepare", hired, actor.prepare.remote())
@@ -168,7 +185,7 @@ class Crew:
                 hired.stalled = True
                 ray.kill(hired.actor)
 
-    def _settle(self, reference: Any) -> str | None:
+    def _settle(self, reference: Any) -> Finished | None:
         what, whom, detail = self._asked.pop(reference)
         try:
             value = ray.get(reference)
@@ -190,6 +207,7 @@ class Crew:
         if isinstance(whom, Hired):
             if what == "recognise":
                 whom.shards.discard(detail)
+                self._note_failure(detail, f"{type(cause).__name__}: {first_line(cause)}")
                 self._queue.failed(detail, str(error))
             elif what == "alone":
                 whom.shards.discard(detail)
@@ -208,10 +226,14 @@ class Crew:
             return
         raise cause if isinstance(cause, PlatemillError) else error from None
 
-    def _answered(self, what: str, whom: Hired | Server, detail: str, value: Any) -> str | None:
+    def _answered(
+        self, what: str, whom: Hired | Server, detail: str, value: Any
+    ) -> Finished | None:
         if isinstance(whom, Server):
             whom.address, whom.asked = value, False
-            _LOG.info("Triton answers at %s on node %s", value, detail[:8])
+            seconds = round(time.monotonic() - whom.since, 3)
+            self._journal.write("server_ready", node=short_name(detail), seconds=seconds)
+            _LOG.info("Triton answers at %s on node %s", value, short_name(detail))
             for hired in self._workers:
                 if hired.node == detail:
                     self._connect(hired)
@@ -303,7 +325,7 @@ class Crew:
         for hired in self._workers:
             self._fill(hired)
 
-    def _shard_ended(self, hired: Hired, outcome: Outcome) -> str | None:
+    def _shard_ended(self, hired: Hired, outcome: Outcome) -> Finished | None:
         hired.shards.discard(outcome.key)
         hired.moved_at = time.monotonic()
         if outcome.error is None:
@@ -312,18 +334,33 @@ class Crew:
             _LOG.info("shard %s is recorded after %.1f s", outcome.key, outcome.seconds)
             self._connect(hired)
             self._fill_all()
-            return outcome.key
+            return self._finished(hired, outcome)
         if outcome.final:
             raise outcome.error
         _LOG.warning("shard %s failed: %s", outcome.key, outcome.error)
+        self._note_failure(outcome.key, first_line(outcome.error))
         if outcome.server_lost:
             self._was_there(outcome.key)
-            self._ask_server(hired, afresh=outcome.server_hangs)
+            self._ask_server(hired, first_line(outcome.error), afresh=outcome.server_hangs)
         else:
             self._queue.failed(outcome.key, str(outcome.error))
         self._connect(hired)
         self._fill_all()
         return None
+
+    def _finished(self, hired: Hired, outcome: Outcome) -> Finished:
+        return Finished(
+            outcome.key,
+            short_name(hired.node),
+            hired.name,
+            outcome.began,
+            outcome.ended,
+            outcome.byte_size,
+            self._queue.attempt(outcome.key),
+        )
+
+    def _note_failure(self, key: str, why: str) -> None:
+        self._journal.write("shard_failed", key=key, attempt=self._queue.attempt(key), why=why)
 
     def _was_there(self, key: str) -> None:
         """A shard was on its way when something died."""
@@ -346,7 +383,7 @@ class Crew:
         )
         self._give("alone", hired, patient.key, reference)
 
-    def _step_ended(self, hired: Hired, outcome: Outcome) -> str | None:
+    def _step_ended(self, hired: Hired, outcome: Outcome) -> Finished | None:
         hired.shards.discard(outcome.key)
         hired.moved_at = time.monotonic()
         patient = self._ward.find(outcome.key)
@@ -359,13 +396,13 @@ class Crew:
                 self._ward.leave(patient)
                 self._queue.done(outcome.key)
                 _LOG.info("shard %s is recorded, alone", outcome.key)
-                recorded = outcome.key
+                recorded = self._finished(hired, outcome)
         elif outcome.final:
             raise outcome.error
         elif outcome.server_lost:
             why = first_line(outcome.error)
             self._step_died(patient, server_death(outcome.server_hangs, why))
-            self._ask_server(hired, afresh=outcome.server_hangs)
+            self._ask_server(hired, why, afresh=outcome.server_hangs)
         else:
             self._step_failed(patient, str(outcome.error))
         self._connect(hired)
@@ -377,6 +414,7 @@ class Crew:
         known = len(patient.isolation.verdicts)
         patient.isolation.died(death)
         _LOG.warning("shard %s, alone: %s", patient.key, death.detail)
+        self._note_failure(patient.key, death.detail)
         found = len(patient.isolation.verdicts) - known
         if found:
             images = self._images(patient.key)
@@ -396,6 +434,7 @@ class Crew:
         patient.busy = False
         patient.isolation.failed()
         _LOG.warning("shard %s failed, alone: %s", patient.key, why)
+        self._note_failure(patient.key, why)
         self._discharge(patient, why)
 
     def _discharge(self, patient: Patient, why: str) -> None:
@@ -406,14 +445,15 @@ class Crew:
     def _trail(self, key: str) -> Path:
         return self._settings.runs / self._run_id / f"trail-{key}"
 
-    def _ask_server(self, hired: Hired, *, afresh: bool = False) -> None:
+    def _ask_server(self, hired: Hired, why: str, *, afresh: bool = False) -> None:
         """No more work for a server's workers until it is known to answer."""
         hired.connected, hired.shaken = False, True
         server = self._servers.get(hired.node)
         if server is None or server.asked or server.address != hired.address:
             # It is given, or being started again, or it was by now.
             return
-        server.address, server.asked = None, True
+        server.address, server.asked, server.since = None, True, time.monotonic()
+        self._journal.write("server_lost", node=short_name(hired.node), why=why)
         for other in self._workers:
             if other.node == hired.node:
                 other.connected, other.shaken = False, True
@@ -423,7 +463,7 @@ class Crew:
         """Triton died or hung where no image can be to blame."""
         if hired.address == self._address(hired):
             self._count_death(f"Triton cannot recognise a grey picture: {first_line(error)}")
-        self._ask_server(hired, afresh=True)
+        self._ask_server(hired, first_line(error), afresh=True)
         self._connect(hired)
 
     def _count_death(self, why: str) -> None:
@@ -443,6 +483,7 @@ class Crew:
         if hired.stalled:
             why = f"it finished no image in {self._settings.stall_seconds:g} s and was ended"
         _LOG.warning("a worker died with %d shards: %s", len(hired.shards), why)
+        self._journal.write("worker_lost", node=short_name(hired.node), why=why)
         # What else was asked of it will never be answered.
         for reference in [r for r, (_, whom, _) in self._asked.items() if whom is hired]:
             del self._asked[reference]
@@ -458,6 +499,7 @@ class Crew:
         try:
             patient = self._ward.find(key)
         except KeyError:
+            self._note_failure(key, why)
             self._was_there(key)
             return
         self._step_died(patient, worker_death(self._trail(key), why))
@@ -465,7 +507,9 @@ class Crew:
             self._ward.move(patient)
 
     def _server_died(self, node: str, error: RayActorError) -> None:
-        self._count_death(f"the Triton actor of node {node[:8]} died: {first_line(error)}")
+        why = first_line(error)
+        self._journal.write("server_lost", node=short_name(node), why=why)
+        self._count_death(f"the Triton actor of node {short_name(node)} died: {why}")
         for hired in self._workers:
             if hired.node == node:
                 hired.connected, hired.shaken = False, True

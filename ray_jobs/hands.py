@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Hired", "Server", "first_line"]
+__all__ = ["Finished", "Hired", "Server", "first_line", "short_name"]
+
+_NAME_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A shard that was recorded: where, when, and which attempt at it that was."""
+
+    key: str
+    node: str
+    worker: str
+    began: dt.datetime
+    ended: dt.datetime
+    byte_size: int
+    attempt: int
 
 
 @dataclass(eq=False)
@@ -17,6 +33,7 @@ class Hired:
     """
 
     actor: Any
+    name: str
     given: str | None = None
     node: str = ""
     prepared: bool = False
@@ -33,11 +50,17 @@ class Hired:
 
 @dataclass(eq=False)
 class Server:
-    """A node's Triton; ``asked``: its address is on its way."""
+    """A node's Triton; ``asked``: its address is on its way, ``since`` when."""
 
     actor: Any
     address: str | None = None
     asked: bool = False
+    since: float = field(default_factory=time.monotonic)
+
+
+def short_name(node: str) -> str:
+    """A node's id as people and journals call it."""
+    return node[:_NAME_DIGITS]
 
 
 def first_line(error: BaseException) -> str:

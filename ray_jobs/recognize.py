@@ -15,11 +15,13 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
 from platemill.errors import PlatemillError, ShardsIncomplete
 from platemill.failpoints import failpoint
+from platemill.journal import Journal
 from platemill.lake import Lake, ShardRecord, open_lake
 from platemill.lake.lease import Tokens
 from platemill.lake.storage import plain
@@ -27,6 +29,7 @@ from platemill.launch.records import JobProgress, write_exit, write_progress
 from platemill.recognize.plan import Plan
 from platemill.schema import ImageStatus
 from platemill.settings import Settings, load_settings
+from ray_jobs.hands import Finished
 from ray_jobs.shard_queue import ShardQueue
 
 __all__ = ["main", "recognise_plan"]
@@ -34,6 +37,15 @@ __all__ = ["main", "recognise_plan"]
 _LOG = logging.getLogger("ray_jobs.recognize")
 _MAX_ATTEMPTS = 3
 _CHECKS_A_LEASE = 6
+_NOTE_SECONDS = 5.0
+_NOTED = (
+    "images_done",
+    "images_total",
+    "shards_done",
+    "shards_total",
+    "plates",
+    "quarantined",
+)
 
 
 def recognise_plan(settings: Settings, run_id: str) -> None:
@@ -54,7 +66,10 @@ def recognise_plan(settings: Settings, run_id: str) -> None:
     if not missing:
         return
     queue = ShardQueue(missing, _MAX_ATTEMPTS)
-    _work(settings, run_id, plan, queue, lake, board)
+    try:
+        _work(settings, run_id, plan, queue, lake, board)
+    finally:
+        board.close()
     without = [key for key, record in lake.shards(missing).items() if record is None]
     if without:
         why = queue.given_up.get(without[0], "it was not recorded")
@@ -77,22 +92,23 @@ def _work(
     checked = time.monotonic()
     ray.init(logging_level=logging.WARNING, log_to_driver=False)
     try:
-        with Crew(settings, run_id, plan, queue) as crew:
-            for key in crew.work():
+        with Crew(settings, run_id, plan, queue, board.journal) as crew:
+            for finished in crew.work():
                 if time.monotonic() - checked > settings.lease_seconds / _CHECKS_A_LEASE:
                     # The flow may be dead or stopped, and its days another run's by now.
                     tokens.check(lake.storage)
                     checked = time.monotonic()
-                record = None if key is None else lake.shard(key)
-                if record is not None:
+                record = None if finished is None else lake.shard(finished.key)
+                if finished is not None and record is not None:
                     board.add(record)
+                    board.note(record, finished)
                 board.show(crew.live_counts())
     finally:
         ray.shutdown()
 
 
 class _Board:
-    """Keeps the progress file: what is recorded, and what the workers have done beyond it."""
+    """Keeps the progress file and the journal: what is recorded, and what is done beyond it."""
 
     def __init__(self, folder: Path, plan: Plan, records: Iterable[ShardRecord]) -> None:
         self._folder = folder
@@ -100,6 +116,9 @@ class _Board:
         self._shards = 0
         self._recorded: Counter[str] = Counter()
         self._shown: JobProgress | None = None
+        self._noted: JobProgress | None = None
+        self._noted_at = 0.0
+        self.journal = Journal(folder)
         for record in records:
             self.add(record)
 
@@ -108,6 +127,27 @@ class _Board:
         self._shards += 1
         self._recorded.update(record.counts)
         self._recorded["plates"] += record.plates
+
+    def note(self, record: ShardRecord, finished: Finished) -> None:
+        """Write a shard that this job recorded into the journal."""
+        self.journal.write(
+            "shard",
+            key=record.key,
+            day=record.day,
+            node=finished.node,
+            worker=finished.worker,
+            began=finished.began,
+            ended=finished.ended,
+            images=record.images,
+            bytes=finished.byte_size,
+            plates=record.plates,
+            **{status.value: record.counts.get(status.value, 0) for status in ImageStatus},
+            attempt=finished.attempt,
+        )
+
+    def close(self) -> None:
+        """Note the last progress."""
+        self._note_progress()
 
     def show(self, live: Iterable[tuple[int, dict[str, int]]]) -> None:
         """Write the progress if it has changed. ``live``: plates, and images by status."""
@@ -127,6 +167,16 @@ class _Board:
         if progress != self._shown:
             write_progress(self._folder, progress)
             self._shown = progress
+        if time.monotonic() - self._noted_at >= _NOTE_SECONDS:
+            self._note_progress()
+
+    def _note_progress(self) -> None:
+        shown = self._shown
+        if shown is None or shown == self._noted:
+            return
+        self._noted, self._noted_at = shown, time.monotonic()
+        fields = asdict(shown)
+        self.journal.write("progress", **{name: fields[name] for name in _NOTED})
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

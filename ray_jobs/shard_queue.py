@@ -23,6 +23,7 @@ class ShardQueue:
         self._max_deaths = max_deaths
         self._failures: Counter[str] = Counter()
         self._deaths: Counter[str] = Counter()
+        self._tries: Counter[str] = Counter()
         self._running: set[str] = set()
         self.given_up: dict[str, str] = {}
 
@@ -36,11 +37,16 @@ class ShardQueue:
         """Nothing waits and nobody works."""
         return not self._waiting and not self._running
 
+    def attempt(self, key: str) -> int:
+        """Which attempt at a shard it is; from 1 on. Its isolation is one, however many steps."""
+        return self._tries[key]
+
     def take(self) -> str | None:
         """Hand out the next shard; None if none waits."""
         if not self._waiting:
             return None
         key = self._waiting.popleft()
+        self._tries[key] += 1
         self._running.add(key)
         return key
 
@@ -64,6 +70,7 @@ class ShardQueue:
         """
         self._deaths[key] += 1
         if self._deaths[key] >= self._max_deaths:
+            self._tries[key] += 1
             return True
         self._wait_again(key)
         return False

@@ -225,6 +225,11 @@ class Settings(BaseSettings):
         """Python of Triton's environment."""
         return self.triton_python or self.project / ".venv-triton" / "bin" / "python"
 
+    @property
+    def python_path(self) -> str:
+        """``PYTHONPATH`` of the project's processes: its edges, and the library of a checkout."""
+        return os.pathsep.join([str(self.project), str(self.project / "src")])
+
     def environment(self) -> dict[str, str]:
         """These settings as variables, for a process that builds its own ``Settings``."""
         values = self.model_dump(mode="json", exclude_none=True)

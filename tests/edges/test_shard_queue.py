@@ -50,3 +50,14 @@ def test_deaths_do_not_count_as_failures() -> None:
     queue.take()
     queue.failed("a", "first")
     assert queue.take() == "a"
+
+
+def test_attempts_are_counted_whatever_ended_them() -> None:
+    queue = ShardQueue(["a"], 3)
+    seen = []
+    for end in (queue.died, lambda key: queue.failed(key, "why")):
+        seen.append(queue.attempt(queue.take() or ""))
+        end("a")
+    queue.take()
+    assert queue.died("a")
+    assert [*seen, queue.attempt("a")] == [1, 2, 4]

@@ -4,20 +4,23 @@ The model is a small server that speaks Triton's protocol; reading, decoding, th
 workers and the lake are the real ones.
 """
 
+import datetime as dt
 import shutil
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import psutil
 import pytest
-from planned_night import plan_all, recognise, rows_of
+from planned_night import RUN, plan_all, recognise, rows_of
 from small_server import SmallServer, plates_of
 
 from platemill.errors import ServerUnavailable, ShardsIncomplete
+from platemill.journal import read_journal
 from platemill.lake import open_lake
 from platemill.launch.clusters.private import PrivateCluster
 from platemill.launch.records import JobProgress
@@ -91,6 +94,46 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
+def check_journal(settings: Settings, plan: Plan, last: JobProgress) -> None:
+    """What happened is in the journal: a node, a worker that was lost, every shard, the end."""
+    events = read_journal(settings.runs / RUN)
+    up, down = (one_of(events, name) for name in ("node_up", "node_down"))
+    assert (up["kind"], up["gpus"]) == ("cpu", 0)
+    assert up["cpus"] >= 4
+    assert down == {"at": down["at"], "event": "node_down", "node": up["node"], "why": "job ended"}
+    assert one_of(events, "worker_lost")["node"] == up["node"]
+    failed = [event["key"] for event in events if event["event"] == "shard_failed"]
+    assert failed
+    by_key = {event["key"]: event for event in events if event["event"] == "shard"}
+    assert set(by_key) == {shard.key for shard in plan.shards}
+    for shard in plan.shards:
+        event = by_key[shard.key]
+        assert event["day"] == str(shard.day)
+        assert event["images"] == shard.images
+        assert event["images"] == event["recognised"] + event["no_plate"] + event["quarantined"]
+        assert event["bytes"] == sum(image.byte_size for image in plan.images(shard.key))
+        assert event["attempt"] == 1 + failed.count(shard.key)
+        assert event["node"] == up["node"]
+        assert event["worker"] in {"w1", "w2", "w3"}
+        began, ended, at = (moment(event[name]) for name in ("began", "ended", "at"))
+        assert moment(up["at"]) < began < ended < at < moment(down["at"])
+    noted = [event for event in events if event["event"] == "progress"]
+    wanted = {name: getattr(last, name) for name in noted[-1] if name not in ("at", "event")}
+    assert {name: noted[-1][name] for name in wanted} == wanted
+    assert wanted["images_done"] == wanted["images_total"] == len(plan.table)
+    done = [event["images_done"] for event in noted]
+    assert done == sorted(done)
+
+
+def one_of(events: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The only event of that name."""
+    (event,) = [event for event in events if event["event"] == name]
+    return event
+
+
+moment = dt.datetime.fromisoformat
+
+
 def test_all_is_recognised_once_although_a_worker_is_killed(
     cluster: PrivateCluster, archive: Path, tmp_path: Path, server: SmallServer
 ) -> None:
@@ -116,6 +159,7 @@ def test_all_is_recognised_once_although_a_worker_is_killed(
     assert (last.images_done, last.images_total) == (images, images)
     assert last.recognised + last.no_plate == DAYS * PER_DAY
     assert last.quarantined == DAYS * BROKEN
+    check_journal(settings, plan, last)
 
     # One record gone: one shard is done again, no more.
     asked = server.images
@@ -126,6 +170,7 @@ def test_all_is_recognised_once_although_a_worker_is_killed(
     assert f"1 of {len(plan.shards)} shards have no record" in again
     assert 0 < server.images - asked <= gone.images
     check_rows(settings, plan)
+    assert [event.get("key") for event in read_journal(settings.runs / RUN)].count(gone.key) == 2
 
 
 def test_workers_share_the_servers_that_are_given(
@@ -201,3 +246,9 @@ def test_a_shard_that_always_fails_is_given_up_and_the_others_are_kept(
     lake = open_lake(settings)
     missing = [shard.key for shard in plan.shards if lake.shard(shard.key) is None]
     assert missing == [poisoned.key]
+    events = read_journal(settings.runs / RUN)
+    failures = [event for event in events if event["event"] == "shard_failed"]
+    assert [event["key"] for event in failures] == [poisoned.key] * 3
+    assert [event["attempt"] for event in failures] == [1, 2, 3]
+    assert all(poisoned.key in event["why"] for event in failures)
+    assert one_of(events, "node_down")["why"] == "job ended"

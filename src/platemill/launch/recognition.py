@@ -20,7 +20,7 @@ def recognition_job(settings: Settings, run_id: str) -> Job:
             *("--home", str(settings.home)),
             *("--run-id", run_id),
         ),
-        variables={**settings.environment(), "PYTHONPATH": str(settings.project)},
+        variables={**settings.environment(), "PYTHONPATH": settings.python_path},
         folder=settings.runs / run_id,
     )
 

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ import pyarrow.parquet as pq
 from platemill.archive.inventory import Found, take_inventory
 from platemill.archive.retry import retry_inventory
 from platemill.documents import write_json
-from platemill.errors import GenerationConflict, LeaseHeld, ShardsIncomplete
+from platemill.errors import GenerationConflict, LeaseHeld, ShardsIncomplete, error_record
 from platemill.failpoints import failpoint
 from platemill.features.online import OnlineProgress, finish_online, is_behind, stage_online
+from platemill.journal import Journal, read_journal
 from platemill.lake import ShardRecord, open_lake
 from platemill.lake.inventory import load_inventory, newest_inventory, save_inventory
 from platemill.lake.lease import PUBLISH, Holder, day_lease
@@ -104,6 +106,7 @@ class Night:
         self._holder: Holder | None = None
         self.run_id = request.run_id
         self.folder = settings.runs / request.run_id
+        self._journal = Journal(self.folder)
 
     @classmethod
     def new(
@@ -475,14 +478,36 @@ class Night:
         read: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
         return read
 
+    @cached_property
+    def _attempts(self) -> Counter[str]:
+        """How often each stage was tried, by whatever process."""
+        tries = ("stage", "stage_failed")
+        events = read_journal(self.folder)
+        return Counter(event["stage"] for event in events if event["event"] in tries)
+
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        start = time.monotonic()
+        start, began = time.monotonic(), dt.datetime.now(dt.UTC)
+        self._attempts[stage] += 1
+        failure: dict[str, str] = {}
         try:
             yield
+        except BaseException as error:
+            failure = error_record(error)
+            raise
         finally:
+            passed = time.monotonic() - start
             seconds = self._seconds()
-            spent = seconds.get(stage, 0.0) + time.monotonic() - start
+            spent = seconds.get(stage, 0.0) + passed
+            self._journal.write(
+                "stage_failed" if failure else "stage",
+                stage=stage,
+                began=began,
+                ended=dt.datetime.now(dt.UTC),
+                seconds=round(passed, 3),
+                attempt=self._attempts[stage],
+                **failure,
+            )
             write_json(self.folder / _SECONDS, {**seconds, stage: round(spent, 3)})
 
 
