@@ -22,7 +22,6 @@ from pages_read import Page, read_pages
 from small_lake import Photo, at, night, settings_for
 
 from platemill.catalog import write_catalog
-from platemill.catalog.wording import capitalised
 from platemill.errors import ConfigurationError, RetryableError
 from platemill.features.catalog import (
     ENTITIES,
@@ -35,6 +34,7 @@ from platemill.features.catalog import (
 from platemill.features.lookup import Lookup
 from platemill.lake import open_lake
 from platemill.lake.files import write_parquet
+from platemill.pages.wording import capitalised
 from platemill.schema import CHECK_RESULTS, TABLES, Period
 from platemill.settings import QUIET_ENVIRONMENT, Settings
 from platemill.warehouse.query import run_sql

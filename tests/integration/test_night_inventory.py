@@ -11,8 +11,8 @@ from small_nights import Nights
 
 from platemill.archive.reader import OpenFile
 from platemill.cli.run import print_summary
-from platemill.launch.report import report
 from platemill.launch.stages import Night
+from platemill.launch.status import home_status
 from platemill.serving.repository import repository_of
 from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
@@ -55,7 +55,7 @@ def test_a_run_that_goes_on_reads_nothing_again(
     # Another run finds what the first one saw, and plans the same shards.
     other = night(settings, "20260501T000001-aaaaaa", root)
     assert (other.inventory().new, other.inventory().bytes_read, other.plan()) == (0, 0, 7)
-    waiting = {str(row["day"]): row["images"] for row in report(settings)["waiting"]}
+    waiting = {str(row["day"]): row["images"] for row in home_status(settings)["waiting"]}
     assert waiting == {"2026-04-01": 6, "2026-04-02": 1}
 
 
@@ -74,7 +74,7 @@ def test_deletions_alone_are_work(
     assert (summary["images_deleted"], summary["images_returned"]) == (1, 0)
     print_summary(summary)
     assert "1 images were marked as deleted" in capsys.readouterr().out
-    assert report(settings)["waiting"] == []
+    assert home_status(settings)["waiting"] == []
 
 
 def test_an_archive_that_is_suddenly_empty_is_a_warning_and_no_work(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -10,10 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from platemill.catalog import wording
 from platemill.catalog.folder import refuse_foreign, replaced_folder
 from platemill.catalog.lineage import draw_lineage
 from platemill.catalog.snippets import service_snippets, table_snippets
@@ -28,12 +25,13 @@ from platemill.features.catalog import (
     Service,
     views_of,
 )
+from platemill.pages import icon_bytes, style_of, template_environment, wording
 from platemill.schema import FACTS, SCHEMA_VERSION
 from platemill.settings import Settings
 
 __all__ = ["write_catalog"]
 
-_STATIC = ("catalog.css", "catalog.js", "icon.svg")
+_PACKAGE = "platemill.catalog"
 _SERVICES: tuple[Service, ...] = (*SERVICES, *TRAINING_SERVICES)
 # For the training set of a home without a night.
 _SOME_TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -78,10 +76,10 @@ def write_catalog(
     with replaced_folder(out, said) as folder:
         for name, text in pages.items():
             (folder / name).write_text(text, encoding="utf-8")
-        static = resources.files("platemill.catalog") / "static"
-        for name in _STATIC:
-            with resources.as_file(static / name) as path:
-                shutil.copyfile(path, folder / name)
+        script = resources.files(_PACKAGE) / "static" / "catalog.js"
+        (folder / "catalog.js").write_bytes(script.read_bytes())
+        (folder / "catalog.css").write_text(style_of(_PACKAGE, "catalog.css"), encoding="utf-8")
+        (folder / "icon.svg").write_bytes(icon_bytes())
         size = sum(path.stat().st_size for path in folder.iterdir())
     sampled = [
         facts.table.name
@@ -101,7 +99,7 @@ def write_catalog(
 
 
 def _render(settings: Settings, found: Survey) -> dict[str, str]:
-    environment = _environment()
+    environment = template_environment(_PACKAGE)
     shared = {
         "generation": found.generation,
         "home": str(settings.home),
@@ -214,27 +212,3 @@ def _glance(found: Survey) -> dict[str, Any]:
         "fields": sum(len(item.table.columns) for item in found.tables.values()),
         "features": sum(len(table.features) for table in VIEWS),
     }
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("platemill.catalog"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "count": wording.count,
-        "number": wording.number,
-        "size": wording.size,
-        "stamp": wording.stamp,
-        "machine_time": _machine_time,
-        "time_to_live": wording.time_to_live,
-        "capitalised": wording.capitalised,
-    }
-    return environment
-
-
-def _machine_time(value: datetime) -> str:
-    return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z"

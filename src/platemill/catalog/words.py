@@ -7,12 +7,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from platemill.catalog.charts import bars_chart, line_chart
 from platemill.catalog.distributions import Bar, column_kind
 from platemill.catalog.statistics import ColumnStatistics, Point
 from platemill.catalog.survey import TableFacts
-from platemill.catalog.wording import count, number, share, stamp, time_to_live
 from platemill.features.catalog import OFFLINE_VIEWS, VIEWS
+from platemill.pages.charts import bars_chart, line_chart
+from platemill.pages.wording import count, number, share, stamp, time_to_live
 from platemill.schema import FACTS, TILES, Column
 from platemill.warehouse.duck import sql_type
 

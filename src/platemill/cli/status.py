@@ -17,9 +17,9 @@ _GENERATION = ("generation", "created_at", "run_id", "days", "images", "recognit
 
 def status(home: HomeOption, json: JsonOption = False) -> None:
     """Show what happened: runs, generations, days, what is waiting, what is quarantined and why."""
-    from platemill.launch.report import report
+    from platemill.launch.status import home_status
 
-    found = report(load_settings(home=home))
+    found = home_status(load_settings(home=home))
     if json:
         print_json(found)
         return

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from html import escape
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,13 +16,13 @@ from platemill.archive.decode import decode_image
 from platemill.evaluation.labels import Box, Label
 from platemill.evaluation.matching import Outcome, Verdict
 from platemill.evaluation.photos import Evaluation, LabelledPhotos
+from platemill.pages.pictures import crop, data_url, jpeg, shrunk
 
 __all__ = ["write_sheet"]
 
 _PHOTO_SIDE = 960
 _CROP_HEIGHT = 96
 _CROP_MOST = 360
-_CROP_MARGIN = 0.15
 _QUALITY = 82
 
 _EXPLAINED = {
@@ -141,8 +138,7 @@ def _drawing(
             parts.append(_rectangle(outcome.seen.box, "wrong" if wrong else "right"))
         if number := numbers.get(id(outcome)):
             parts.append(_number(number, _box_of(outcome), width, height))
-    scale = min(1.0, _PHOTO_SIDE / max(width, height))
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small = shrunk(image, _PHOTO_SIDE)
     return (
         f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="xMinYMin">'
         f'<image width="{width}" height="{height}" '
@@ -182,12 +178,13 @@ def _error(number: int, outcome: Outcome, image: NDArray[np.uint8]) -> str:
     if label and (label.country or label.note):
         facts.append(("label", escape(", ".join(filter(None, (label.country, label.note))))))
     box = _box_of(outcome)
+    detail = crop(image, box, height=2 * _CROP_HEIGHT, most=2 * _CROP_MOST)
     facts.append(("size", f"{box[2] - box[0]:.0f} × {box[3] - box[1]:.0f} px"))
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
     return (
         f'<div class="error {_name(outcome.verdict)}"><p><b>{number}</b> '
         f'<span class="badge {_name(outcome.verdict)}">{outcome.verdict}</span></p>'
-        f'<img alt="the plate" src="{_data(_crop(image, box))}"><dl>{listed}</dl></div>'
+        f'<img alt="the plate" src="{_data(detail)}"><dl>{listed}</dl></div>'
     )
 
 
@@ -197,19 +194,6 @@ def _box_of(outcome: Outcome) -> Box:
         return outcome.seen.box
     assert outcome.label is not None
     return outcome.label.box
-
-
-def _crop(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
-    """The plate with a margin, enlarged; uint8 [h, w, 3]."""
-    height, width = image.shape[:2]
-    margin = _CROP_MARGIN * (box[2] - box[0])
-    left, top = max(0, int(box[0] - margin)), max(0, int(box[1] - margin))
-    right, bottom = min(width, int(box[2] + margin) + 1), min(height, int(box[3] + margin) + 1)
-    crop: Any = image[min(top, height - 1) : max(bottom, 1), min(left, width - 1) : max(right, 1)]
-    scale = min(2 * _CROP_HEIGHT / crop.shape[0], 2 * _CROP_MOST / crop.shape[1])
-    size = max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(crop, size, interpolation=method), np.uint8)
 
 
 def _marked(text: str, other: str) -> str:
@@ -226,9 +210,7 @@ def _marked(text: str, other: str) -> str:
 
 
 def _data(image: NDArray[np.uint8]) -> str:
-    ok, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    assert ok
-    return "data:image/jpeg;base64," + base64.b64encode(packed.tobytes()).decode("ascii")
+    return data_url(jpeg(image, _QUALITY))
 
 
 def _percent(share: float | None) -> str:

@@ -8,11 +8,11 @@ from datetime import date, timedelta
 import pytest
 from small_lake import settings_for
 
-from platemill.catalog.charts import bars_chart, line_chart
 from platemill.catalog.distributions import Bar
 from platemill.catalog.lineage import ARCHIVE, Lineage, Node, draw_lineage, find_lineage
 from platemill.catalog.statistics import Point
 from platemill.features.catalog import SERVICES, TRAINING_SERVICES, views_of
+from platemill.pages.charts import bars_chart, line_chart
 from platemill.schema import DERIVED, FACTS, TILES
 
 EVIL = "<script>\"&'"

@@ -14,7 +14,7 @@ from platemill.serving.version import pipeline_version
 from platemill.settings import Settings
 from platemill.warehouse.query import run_sql
 
-__all__ = ["report"]
+__all__ = ["home_status"]
 
 _NEWEST = 20
 
@@ -33,7 +33,7 @@ FROM images WHERE status = 'quarantined' GROUP BY reason ORDER BY images DESC, r
 """
 
 
-def report(settings: Settings) -> dict[str, Any]:
+def home_status(settings: Settings) -> dict[str, Any]:
     """Collect what happened in a home.
 
     Returns:

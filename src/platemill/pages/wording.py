@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from datetime import UTC, date, datetime, timedelta
 
-__all__ = ["capitalised", "count", "number", "share", "size", "stamp", "time_to_live"]
+__all__ = [
+    "capitalised",
+    "count",
+    "duration",
+    "number",
+    "share",
+    "size",
+    "stamp",
+    "time_to_live",
+]
 
 _SIZES = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
@@ -64,6 +73,23 @@ def stamp(value: date | datetime) -> str:
         at = value.astimezone(UTC) if value.tzinfo else value
         return f"{at:%Y-%m-%d %H:%M}"
     return value.isoformat()
+
+
+def duration(seconds: float) -> str:
+    """A length of time in at most two units: ``0.34 s``, ``4 min 5 s``, ``3 h 7 min``."""
+    if seconds < 0.995:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for length, unit, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
+        if whole >= length:
+            # Rounded to the small unit first, so that nothing is 1 h 60 min.
+            parts = round(whole / below)
+            many, rest = divmod(parts, length // below)
+            return f"{many} {unit} {rest} {small}" if rest else f"{many} {unit}"
+    many, rest = divmod(whole, 60)
+    return f"{many} min {rest} s" if rest else f"{many} min"
 
 
 def time_to_live(value: timedelta) -> str:

@@ -6,9 +6,10 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from platemill.catalog.wording import (
+from platemill.pages.wording import (
     capitalised,
     count,
+    duration,
     number,
     share,
     size,
@@ -75,3 +76,23 @@ def test_sizes_times_and_texts() -> None:
     assert capitalised("the UTC day") == "The UTC day"
     assert capitalised("well_formed / plates") == "well_formed / plates"
     assert capitalised("") == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.0, "0.00 s"),
+        (0.994, "0.99 s"),
+        (0.996, "1.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min"),
+        (245.2, "4 min 5 s"),
+        (3599.6, "1 h"),
+        (3600 + 59 * 60 + 40, "2 h"),
+        (3 * 3600 + 7 * 60, "3 h 7 min"),
+        (26 * 3600, "1 d 2 h"),
+        (86400 * 2 - 1, "2 d"),
+    ],
+)
+def test_lengths_of_time_have_two_units_and_never_sixty_of_one(seconds: float, said: str) -> None:
+    assert duration(seconds) == said

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from markupsafe import Markup, escape
 
-from platemill.catalog.distributions import Bar
-from platemill.catalog.statistics import Point
-
-__all__ = ["bars_chart", "line_chart"]
+__all__ = ["Dated", "Valued", "bars_chart", "drawing", "line_chart"]
 
 _PAD = 2.0
 
 
+class Valued(Protocol):
+    """Something that a bar is as tall as."""
+
+    @property
+    def value(self) -> float:
+        """From nought up."""
+
+
+class Dated(Protocol):
+    """A period and a value of it; None: a gap."""
+
+    @property
+    def period(self) -> object:
+        """Shown as it is worded."""
+
+    @property
+    def value(self) -> float | None:
+        """What the line goes through."""
+
+
+_Bar = TypeVar("_Bar", bound=Valued)
+
+
 def bars_chart(
-    bars: Sequence[Bar],
+    bars: Sequence[_Bar],
     label: str,
-    said: Callable[[Bar], str],
+    said: Callable[[_Bar], str],
     *,
     width: int = 168,
     height: int = 44,
@@ -50,11 +70,11 @@ def bars_chart(
             f'width="{wide:.1f}" height="{tall:.1f}"/><title>{title}</title></g>'
         )
     base = f'<line class="base" x1="0" x2="{width}" y1="{height - 0.5}" y2="{height - 0.5}"/>'
-    return _svg("bars", width, height, label, "".join(parts) + base)
+    return drawing("bars", width, height, label, "".join(parts) + base)
 
 
 def line_chart(
-    points: Sequence[Point],
+    points: Sequence[Dated],
     label: str,
     said: Callable[[Any], str],
     *,
@@ -118,10 +138,19 @@ def line_chart(
             f'<rect class="reach" x="{index * step:.1f}" y="0" width="{step:.1f}" '
             f'height="{height}"><title>{escape(f"{point.period}: {text}")}</title></rect>'
         )
-    return _svg("spark", width, height, label, "".join(parts))
+    return drawing("spark", width, height, label, "".join(parts))
 
 
-def _svg(kind: str, width: int, height: int, label: str, inside: str) -> Markup:
+def drawing(kind: str, width: int, height: int, label: str, inside: str) -> Markup:
+    """A drawing that fills its place on the page, whatever the place's shape.
+
+    Args:
+        kind: its class, for the style.
+        width: of its own units.
+        height: of its own units.
+        label: what it shows, in words.
+        inside: its elements; every text in them is escaped.
+    """
     said = escape(label)
     return Markup(
         f'<svg class="chart {kind}" role="img" aria-label="{said}" viewBox="0 0 {width} {height}" '
