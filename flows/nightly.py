@@ -22,6 +22,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
+from flows.missed import cancel_missed
 from platemill.documents import write_json
 from platemill.errors import (
     CheckFailed,
@@ -136,6 +137,7 @@ def nightly(
         run_id: a run that was prepared already.
     """
     logger = get_run_logger()
+    cancel_missed(logger)
     settings = load_settings(home=home, layout=layout)
     if run_id is not None and (settings.runs / run_id).is_dir():
         night = Night.load(settings, run_id)

@@ -22,6 +22,7 @@ from platemill.cli.profile import profile_app
 from platemill.cli.quarantine import quarantine_app
 from platemill.cli.rollback import rollback
 from platemill.cli.run import run
+from platemill.cli.schedule import schedule
 from platemill.cli.sql import sql
 from platemill.cli.status import status
 from platemill.cli.train import train_app
@@ -45,6 +46,7 @@ app = typer.Typer(
     "published, 4 a retryable failure.",
 )
 app.command()(run)
+app.command()(schedule)
 app.command()(sql)
 app.command()(lookup)
 app.command()(training_set)

@@ -27,7 +27,7 @@ import psutil
 
 from platemill.processes import adopt_orphans, end_with_parent
 
-__all__ = ["COMMAND_ENDED", "end_processes", "without_client_server"]
+__all__ = ["COMMAND_ENDED", "end_orphans", "end_processes", "without_client_server"]
 
 # The keeper's exit code when the command ended although nobody had asked for it.
 COMMAND_ENDED = 3
@@ -59,6 +59,29 @@ def end_processes(
                     process.kill()
         tick()
         time.sleep(0.05)
+
+
+def end_orphans(others: set[psutil.Process], grace_seconds: float) -> None:
+    """End what processes of ours left, in order if it can; whoever calls adopts orphans.
+
+    Args:
+        others: children of this process that are to stay.
+        grace_seconds: how long the rest may take to end once it is told to.
+    """
+    me = psutil.Process()
+
+    def left() -> list[psutil.Process]:
+        return [child for child in me.children() if child not in others]
+
+    def reap() -> None:
+        for child in left():
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child.pid, os.WNOHANG)
+
+    for child in left():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.terminate()
+    end_processes(left, grace_seconds, reap)
 
 
 def _reap() -> dict[int, int]:

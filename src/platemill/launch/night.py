@@ -7,7 +7,6 @@ of its own, so that Prefect and Ray see a quiet environment from their first imp
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import json
 import os
@@ -24,7 +23,7 @@ import psutil
 from rich.console import Console
 
 from platemill.errors import PlatemillError, RetryableError, error_from_record
-from platemill.launch.keeper import end_processes
+from platemill.launch.keeper import end_orphans
 from platemill.launch.stages import Night
 from platemill.processes import adopt_orphans
 from platemill.settings import QUIET_ENVIRONMENT, Settings
@@ -125,27 +124,9 @@ def _run_flow(settings: Settings, night: Night) -> None:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-        _end_orphans(others)
+        end_orphans(others, _ORPHAN_SECONDS)
     if code:
         raise _failure(night.folder, code)
-
-
-def _end_orphans(others: set[psutil.Process]) -> None:
-    """End what the flow left, in order if it can; ``others`` are children that are not of it."""
-    me = psutil.Process()
-
-    def left() -> list[psutil.Process]:
-        return [child for child in me.children() if child not in others]
-
-    def reap() -> None:
-        for child in left():
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(child.pid, os.WNOHANG)
-
-    for child in left():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.terminate()
-    end_processes(left, _ORPHAN_SECONDS, reap)
 
 
 def _failure(folder: Path, code: int) -> PlatemillError:

@@ -9,6 +9,7 @@ import pytest
 
 COMMANDS = [
     "run",
+    "schedule",
     "sql",
     "lookup",
     "training-set",
@@ -56,6 +57,8 @@ def test_help_teaches(command: str) -> None:
         ("quarantine", "retry"),
         ("run", "--home", "/tmp/x", "--archive", "/tmp", "--wait", "-1"),
         ("rollback", "--home", "/tmp/x"),
+        ("schedule", "--home", "/tmp/x", "--archive", "/tmp"),
+        ("schedule", "--home", "/tmp/x", "--archive", "/tmp", "--cron", "2 o'clock"),
         ("rollback", "--home", "/tmp/x", "--to", "7"),
         ("vacuum", "--home", "/tmp/x", "--keep", "1"),
         ("catalog", "--home", "/tmp/x"),
