@@ -165,6 +165,7 @@ class Worker:
         import pyarrow as pa
 
         from platemill.archive.reader import ArchiveReader
+        from platemill.arrow import keep_pandas_out
         from platemill.lake import open_lake
         from platemill.recognize.in_bulk import recognise_in_bulk
         from platemill.recognize.recogniser import OneByOne, recognise
@@ -176,6 +177,7 @@ class Worker:
         cv2.setNumThreads(1)
         pa.set_cpu_count(1)
         pa.set_io_thread_count(2)
+        keep_pandas_out()
         settings = self._settings
         self._reader = ArchiveReader()
         self._lake = open_lake(settings)

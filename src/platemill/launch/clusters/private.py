@@ -122,6 +122,9 @@ class PrivateCluster:
             "RAY_prestart_worker_first_driver": "0",
             "RAY_enable_worker_prestart": "0",
             "RAY_enable_metrics_collection": "0",
+            # Nobody looks at its dashboard, which would look at every process twice a second.
+            "REPORTER_UPDATE_INTERVAL_MS": "600000",
+            "METRICS_RECORD_INTERVAL_S": "600",
             # Jobs are stopped before the cluster is; there is nothing to drain.
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
             "MILL_CLUSTER_FOLDER": str(self._folder),
