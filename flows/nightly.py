@@ -9,73 +9,99 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
+import functools
 import signal
 import sys
+import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.tasks import Task
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+from prefect.states import Failed
 
 from flows.missed import cancel_missed
-from platemill.documents import write_json
-from platemill.errors import (
-    CheckFailed,
-    GenerationConflict,
-    LeaseLost,
-    PlatemillError,
-    RetryableError,
-    error_record,
-)
-from platemill.lake.storage import plain
+from platemill.errors import CheckFailed, GenerationConflict, PlatemillError, StageTimeout
+from platemill.launch.deadlines import deadline
+from platemill.launch.heartbeat import Heartbeat
 from platemill.launch.night import new_run_id
 from platemill.launch.progress import StageProgress
+from platemill.launch.retries import retried
 from platemill.launch.stages import Night
 from platemill.processes import end_with_parent
 from platemill.settings import load_settings
 
 __all__ = ["nightly"]
 
+_Answer = TypeVar("_Answer")
+
 _PUBLISH_ATTEMPTS = 3
+_TELL_SECONDS = 10.0
 
 
-def _worth_a_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    error = state.result(raise_on_failure=False)
-    # After a conflict the facts have to be merged again, which `_publish_night` does. Who lost a
-    # lease must not go on.
-    useless = isinstance(error, GenerationConflict | LeaseLost)
-    return isinstance(error, RetryableError | OSError) and not useless
+def _stage(name: str) -> Callable[[Callable[..., _Answer]], Callable[..., _Answer]]:
+    """A task that is named as its stage, never cached, stopped when it takes too long.
+
+    Each attempt is a task run. Which errors are worth another one is said in one place,
+    ``platemill.launch.retries``.
+    """
+
+    def staged(work: Callable[..., _Answer]) -> Callable[..., _Answer]:
+        @task(name=name, cache_policy=NO_CACHE)
+        @functools.wraps(work)
+        def attempt(night: Night, *given: Any) -> _Answer:
+            with deadline(name, night.seconds_for(name), _last_words(night)):
+                return work(night, *given)
+
+        @functools.wraps(work)
+        def stage(night: Night, *given: Any) -> _Answer:
+            log = get_run_logger().warning
+            return retried(name, lambda: attempt(night, *given), log)
+
+        return stage
+
+    return staged
 
 
-def _stage(name: str, retries: int = 0, delay: float = 5.0) -> Callable[..., Any]:
-    """A task that is named as its stage, never cached, and retried only where that can help."""
-    return task(
-        name=name,
-        retries=retries,
-        retry_delay_seconds=delay,
-        retry_condition_fn=_worth_a_retry,
-        cache_policy=NO_CACHE,
-    )
+def _last_words(night: Night) -> Callable[[StageTimeout], None]:
+    """What is done when a stage cannot be stopped but with its process."""
+    run = flow_run.id
+
+    def say(error: StageTimeout) -> None:
+        night.failed(error)
+        # A server that does not answer shall not keep the process, too.
+        told = threading.Thread(target=_tell_prefect, args=(run, error), daemon=True)
+        told.start()
+        told.join(_TELL_SECONDS)
+
+    return say
 
 
-@_stage("inventory", retries=1)
+def _tell_prefect(run: str, error: StageTimeout) -> None:
+    with contextlib.suppress(Exception), get_client(sync_client=True) as client:
+        state = Failed(message=f"{type(error).__name__}: {error}")
+        client.set_flow_run_state(uuid.UUID(run), state, force=True)
+
+
+@_stage("inventory")
 def take_inventory(night: Night) -> int:
     """Find what the archives hold."""
     return night.inventory().seen
 
 
-@_stage("plan", retries=1)
+@_stage("plan")
 def make_plan(night: Night) -> int:
     """Divide what is new into shards of one day."""
     return night.plan()
 
 
-@_stage("recognise", retries=2, delay=10.0)
+@_stage("recognise")
 def recognise(night: Night) -> dict[str, int]:
     """Recognise every shard that has no record yet, in a Ray job."""
     with StageProgress("recognise") as progress:
@@ -88,13 +114,13 @@ def check_budget(night: Night) -> None:
     night.budget()
 
 
-@_stage("facts", retries=1)
+@_stage("facts")
 def merge_facts(night: Night) -> list[dt.date]:
     """Merge the shards into the day files of images and recognitions."""
     return night.facts()
 
 
-@_stage("tiles", retries=1)
+@_stage("tiles")
 def build_tiles(night: Night) -> int:
     """Rebuild the tiles of the days that changed, and their weeks and months."""
     return night.tiles()
@@ -106,14 +132,14 @@ def run_checks(night: Night) -> list[dict[str, Any]]:
     return night.checks()
 
 
-@_stage("features", retries=1)
+@_stage("features")
 def stage_features(night: Night) -> dict[str, int]:
     """Write the changed keys into a staged online store and compare it with the tiles."""
     with StageProgress("features", "rows") as progress:
         return night.features(progress.update_rows)
 
 
-@_stage("publish", retries=1)
+@_stage("publish")
 def publish(night: Night) -> int:
     """Commit the generation, then move the pointers to it."""
     return night.publish()
@@ -136,15 +162,22 @@ def nightly(
         layout: path template; default: the setting.
         run_id: a run that was prepared already.
     """
-    logger = get_run_logger()
-    cancel_missed(logger)
+    cancel_missed(get_run_logger())
     settings = load_settings(home=home, layout=layout)
-    if run_id is not None and (settings.runs / run_id).is_dir():
+    prepared = run_id is not None and (settings.runs / run_id).is_dir()
+    if run_id is not None and prepared:
         night = Night.load(settings, run_id)
     else:
         wanted = frozenset(map(dt.date.fromisoformat, days or ())) or None
         night = Night.new(settings, run_id or new_run_id(), archives or [], wanted)
-        night.repair()
+    with Heartbeat(night.folder, settings.lease_seconds), night.ending():
+        if not prepared:
+            night.repair()
+        return _run(night)
+
+
+def _run(night: Night) -> dict[str, Any]:
+    logger = get_run_logger()
     seen = take_inventory(night)
     waiting = make_plan(night)
     logger.info("%d images seen, %d new", seen, waiting)
@@ -234,18 +267,9 @@ def main() -> int:
     if arguments.parent is not None:
         # Whoever asked for the night may be killed; nothing of it shall go on unseen.
         end_with_parent(signal.SIGTERM, arguments.parent)
-    run_id = arguments.run_id
-    settings = load_settings()
-    folder = settings.runs / run_id
     try:
-        nightly(run_id=run_id)
-    except Exception as raised:
-        error = plain(raised, settings.home)
-        if not isinstance(error, PlatemillError):
-            raise
-        # On a full disk not even this may find room; the exit code is said all the same.
-        with contextlib.suppress(OSError):
-            write_json(folder / "error.json", error_record(error))
+        nightly(run_id=arguments.run_id)
+    except PlatemillError as error:
         return error.exit_code
     return 0
 

@@ -25,6 +25,7 @@ from platemill.journal import Journal
 from platemill.lake import Lake, ShardRecord, open_lake
 from platemill.lake.lease import Tokens
 from platemill.lake.storage import plain
+from platemill.launch.heartbeat import Watch
 from platemill.launch.records import JobProgress, write_exit, write_progress
 from platemill.recognize.plan import Plan
 from platemill.schema import ImageStatus
@@ -37,6 +38,7 @@ __all__ = ["main", "recognise_plan"]
 _LOG = logging.getLogger("ray_jobs.recognize")
 _MAX_ATTEMPTS = 3
 _CHECKS_A_LEASE = 6
+_LOOK_SECONDS = 1.0
 _NOTE_SECONDS = 5.0
 _NOTED = (
     "images_done",
@@ -52,6 +54,7 @@ def recognise_plan(settings: Settings, run_id: str) -> None:
     """Recognise the shards of a run's plan that have no record.
 
     Raises:
+        FlowLost: the flow that this works for is gone.
         ShardsIncomplete: shards have no record, after the attempts they are worth.
         PlatemillError: another attempt is useless.
     """
@@ -87,6 +90,7 @@ def _work(
 
     from ray_jobs.crew import Crew
 
+    flow = Watch(settings.runs / run_id, every=_LOOK_SECONDS)
     tokens = Tokens.load(settings.runs / run_id)
     tokens.check(lake.storage)
     checked = time.monotonic()
@@ -94,8 +98,9 @@ def _work(
     try:
         with Crew(settings, run_id, plan, queue, board.journal) as crew:
             for finished in crew.work():
+                flow.check()
                 if time.monotonic() - checked > settings.lease_seconds / _CHECKS_A_LEASE:
-                    # The flow may be dead or stopped, and its days another run's by now.
+                    # The flow may be stopped, and its days another run's by now.
                     tokens.check(lake.storage)
                     checked = time.monotonic()
                 record = None if finished is None else lake.shard(finished.key)

@@ -7,12 +7,15 @@
     │   └── ArchiveError        2  an archive that was named cannot be opened
     ├── CheckFailed             3  a check failed, nothing was published
     ├── RetryableError          4  the same call may succeed later
+    │   ├── DiskFull            4  there is no room left where it has to write
+    │   ├── FlowLost            4  the flow that a job works for is gone
     │   ├── GenerationConflict  4  another run published first; rebase on what it published
     │   ├── LeaseHeld           4  another run works on the same day and was not waited for
     │   ├── LeaseLost           4  another run took over; this one may not commit any more
     │   ├── ServerUnavailable   4  Triton, Ray or a store does not answer
     │   │   └── ServerHangs     4  it took a request and gave no answer in the time it has
-    │   └── ShardsIncomplete    4  a job ended before all of its shards were committed
+    │   ├── ShardsIncomplete    4  a job ended before all of its shards were committed
+    │   └── StageTimeout        4  a stage took longer than it may and was stopped
     ├── ImageRejected           –  one image cannot be used; it becomes a quarantined row
     ├── InferenceFailed         –  a model failed on one image; it is tried again, then quarantined
     └── FeatureUnreadable       1  bytes in the online store that are no value of their feature
@@ -30,7 +33,9 @@ __all__ = [
     "ArchiveError",
     "CheckFailed",
     "ConfigurationError",
+    "DiskFull",
     "FeatureUnreadable",
+    "FlowLost",
     "GenerationConflict",
     "ImageRejected",
     "InferenceFailed",
@@ -41,6 +46,7 @@ __all__ = [
     "ServerHangs",
     "ServerUnavailable",
     "ShardsIncomplete",
+    "StageTimeout",
     "error_from_record",
     "error_record",
 ]
@@ -74,6 +80,14 @@ class RetryableError(PlatemillError):
     exit_code = 4
 
 
+class DiskFull(RetryableError):
+    """There is no room left where something has to be written; trying again at once is useless."""
+
+
+class FlowLost(RetryableError):
+    """The flow that a Ray job works for is gone or silent, so the job has ended itself."""
+
+
 class GenerationConflict(RetryableError):
     """Another run published the generation first; nothing of this one is visible yet."""
 
@@ -99,6 +113,10 @@ class ServerHangs(ServerUnavailable):
 
 class ShardsIncomplete(RetryableError):
     """A recognition job ended before all of its shards were committed."""
+
+
+class StageTimeout(RetryableError):
+    """A stage took longer than it may and was stopped; what it had recorded is kept."""
 
 
 class ImageRejected(PlatemillError):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from platemill.errors import ConfigurationError
 
-__all__ = ["QUIET_ENVIRONMENT", "Settings", "load_settings", "settings_page"]
+__all__ = ["QUIET_ENVIRONMENT", "STAGE_HOURS", "Settings", "load_settings", "settings_page"]
 
 _PREFIX = "PLATEMILL_"
 
@@ -28,6 +28,19 @@ QUIET_ENVIRONMENT = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+# How long a stage may take, unless `stage_timeouts` says otherwise.
+STAGE_HOURS = {
+    "inventory": 6.0,
+    "plan": 2.0,
+    "recognise": 48.0,
+    "budget": 1.0,
+    "facts": 4.0,
+    "tiles": 4.0,
+    "checks": 4.0,
+    "features": 6.0,
+    "publish": 2.0,
 }
 
 
@@ -149,6 +162,12 @@ class Settings(BaseSettings):
         description="how long a run on another machine may be silent before its work is taken "
         "over (docs/adr/0044-leases-and-fencing.md)",
     )
+    stage_timeouts: str | None = Field(
+        None,
+        description="how long a stage may take at most, `STAGE=SECONDS` with commas between, 0 for "
+        "no limit; what is not named keeps its limit: "
+        + ", ".join(f"{stage} {hours:g} h" for stage, hours in STAGE_HOURS.items()),
+    )
     lease_wait_seconds: float = Field(
         3600.0,
         ge=0,
@@ -173,6 +192,17 @@ class Settings(BaseSettings):
     failpoints: Path | None = Field(
         None, description="for tests only: the folder that arms failpoints (docs/reliability.md)"
     )
+
+    @field_validator("stage_timeouts")
+    @classmethod
+    def _known_stages(cls, given: str | None) -> str | None:
+        _limits(given)
+        return given
+
+    def stage_seconds(self, stage: str) -> float | None:
+        """How long a stage may take; None for as long as it likes."""
+        seconds = _limits(self.stage_timeouts).get(stage, STAGE_HOURS[stage] * 3600)
+        return seconds or None
 
     @property
     def lake(self) -> Path:
@@ -234,6 +264,21 @@ class Settings(BaseSettings):
         """These settings as variables, for a process that builds its own ``Settings``."""
         values = self.model_dump(mode="json", exclude_none=True)
         return {f"{_PREFIX}{name.upper()}": str(value) for name, value in values.items()}
+
+
+def _limits(given: str | None) -> dict[str, float]:
+    limits = {}
+    for part in filter(None, map(str.strip, (given or "").split(","))):
+        stage, equals, seconds = map(str.strip, part.partition("="))
+        if stage not in STAGE_HOURS:
+            raise ValueError(f"{part!r} names no stage of {', '.join(STAGE_HOURS)}")
+        try:
+            limits[stage] = float(seconds) if equals else -1.0
+        except ValueError:
+            limits[stage] = -1.0
+        if not 0 <= limits[stage] < float("inf"):
+            raise ValueError(f"{part!r} is no {stage}=SECONDS")
+    return limits
 
 
 def load_settings(**given: object) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,10 +19,13 @@ from prefect.testing.utilities import prefect_test_harness
 from flows import nightly as edge
 from platemill.errors import (
     CheckFailed,
+    ConfigurationError,
     GenerationConflict,
     PlatemillError,
     ServerUnavailable,
+    StageTimeout,
 )
+from platemill.launch import retries
 
 STAGES = ["recognise", "facts", "tiles", "checks", "features", "publish"]
 
@@ -40,10 +44,17 @@ def found(check: str, severity: str, failed: int) -> dict[str, Any]:
 class FailingNight:
     """A night that does nothing but note its stages, and fails where it is told to."""
 
-    def __init__(self, failures: dict[str, list[PlatemillError]]) -> None:
+    def __init__(
+        self, failures: dict[str, list[PlatemillError]], limits: dict[str, float] | None = None
+    ) -> None:
         self.failures = failures
+        self.limits = limits or {}
         self.called: list[str] = []
         self.run_id = "r1"
+        self.folder = Path()
+
+    def seconds_for(self, stage: str) -> float | None:
+        return self.limits.get(stage)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         answers = {
@@ -73,6 +84,10 @@ class FailingNight:
     def publishing(self, _log: object) -> Iterator[None]:
         yield
 
+    @contextlib.contextmanager
+    def ending(self) -> Iterator[None]:
+        yield
+
 
 @pytest.fixture(scope="module", autouse=True)
 def prefect() -> Iterator[None]:
@@ -82,11 +97,10 @@ def prefect() -> Iterator[None]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[FailingNight], Any]:
-    for name in ("recognise", "merge_facts", "publish"):
-        quick = getattr(edge, name).with_options(retry_delay_seconds=0)
-        monkeypatch.setattr(edge, name, quick)
+    monkeypatch.setattr(retries, "_wait", lambda _seconds: None)
 
     def run_flow(night: FailingNight) -> Any:
+        night.folder = tmp_path
         monkeypatch.setattr(edge.Night, "new", lambda *_: night)
         return edge.nightly(home=str(tmp_path), archives=["/somewhere"])
 
@@ -126,6 +140,36 @@ def test_a_server_that_does_not_answer_is_asked_again(run: Callable[[FailingNigh
     night = FailingNight({"recognise": [ServerUnavailable("once"), ServerUnavailable("twice")]})
     run(night)
     assert stages(night) == ["recognise", "recognise", *STAGES]
+
+
+def test_a_wrong_setting_is_never_tried_again(run: Callable[[FailingNight], Any]) -> None:
+    night = FailingNight({"recognise": [ConfigurationError("no such profile")]})
+    with pytest.raises(ConfigurationError):
+        run(night)
+    assert stages(night) == ["recognise"]
+
+
+def test_a_server_that_never_answers_is_given_up(run: Callable[[FailingNight], Any]) -> None:
+    night = FailingNight({"recognise": [ServerUnavailable("down")] * 9})
+    with pytest.raises(ServerUnavailable):
+        run(night)
+    assert stages(night) == ["recognise"] * 4
+
+
+def test_a_stage_that_takes_too_long_is_stopped_and_not_tried_again(
+    run: Callable[[FailingNight], Any],
+) -> None:
+    night = FailingNight({}, limits={"tiles": 0.3})
+
+    def tiles() -> None:
+        night.called.append("tiles")
+        while True:
+            time.sleep(0.01)
+
+    night.__dict__["tiles"] = tiles
+    with pytest.raises(StageTimeout, match=r"stage tiles took longer than 0\.3 s"):
+        run(night)
+    assert stages(night) == ["recognise", "facts", "tiles"]
 
 
 def test_a_failed_check_stops_before_publishing(run: Callable[[FailingNight], Any]) -> None:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from platemill.errors import PlatemillError, RetryableError
+from platemill.errors import DiskFull, PlatemillError
 
 __all__ = [
     "Entry",
@@ -50,8 +50,8 @@ class Entry:
 class Storage(Protocol):
     """The files of a lake. Any number of processes may use it at once.
 
-    Every method raises ``RetryableError`` if the place is full or does not answer, and
-    ``ValueError`` if a name leads out of the lake.
+    Every method raises ``DiskFull`` if the place is full, ``RetryableError`` if it does not answer,
+    and ``ValueError`` if a name leads out of the lake.
     """
 
     @property
@@ -298,7 +298,7 @@ def clear_disk_errors(place: Path) -> Iterator[None]:
     """Say what to do about a full disk.
 
     Raises:
-        RetryableError: a write found no room.
+        DiskFull: a write found no room.
     """
     try:
         yield
@@ -320,9 +320,9 @@ def plain(error: Exception, place: Path | str) -> Exception:
     return no_room(place, str(error))
 
 
-def no_room(place: Path | str, why: str) -> RetryableError:
+def no_room(place: Path | str, why: str) -> DiskFull:
     """The error for a full disk."""
-    return RetryableError(
+    return DiskFull(
         f"there is no room left for {place} ({why}); nothing half-written is visible. Free some "
         "space, `platemill vacuum` does, and run again: what was recognised is kept"
     )

@@ -23,8 +23,9 @@ import psutil
 from rich.console import Console
 
 from platemill.errors import PlatemillError, RetryableError, error_from_record
+from platemill.launch.heartbeat import Heartbeat
 from platemill.launch.keeper import end_orphans
-from platemill.launch.stages import Night
+from platemill.launch.stages import ERROR, Night
 from platemill.processes import adopt_orphans
 from platemill.settings import QUIET_ENVIRONMENT, Settings
 
@@ -69,14 +70,19 @@ def run_night(
         RetryableError: a part did not answer or died; what was recognised is kept.
     """
     night = Night.new(settings, new_run_id(), archives, days, retry)
-    night.repair()
-    with console.status("taking the inventory …") as status:
-        night.inventory(lambda done: status.update(f"taking the inventory … {done:,} files"))
-    night.plan()
-    for warning in night.warnings():
-        console.print(f"warning: {warning}", style="yellow", markup=False)
-    if not night.has_work():
-        return night.finish()
+    with Heartbeat(night.folder, settings.lease_seconds) as heart:
+        with night.ending():
+            night.repair()
+            with console.status("taking the inventory …") as status:
+                night.inventory(
+                    lambda done: status.update(f"taking the inventory … {done:,} files")
+                )
+            night.plan()
+            for warning in night.warnings():
+                console.print(f"warning: {warning}", style="yellow", markup=False)
+            if not night.has_work():
+                return night.finish()
+        heart.leave()
     _run_flow(settings, night)
     return night.summary()
 
@@ -130,7 +136,7 @@ def _run_flow(settings: Settings, night: Night) -> None:
 
 
 def _failure(folder: Path, code: int) -> PlatemillError:
-    path = folder / "error.json"
+    path = folder / ERROR
     if path.exists():
         return error_from_record(json.loads(path.read_text()))
     # A shell's way to say that a signal ended it: 128 and the signal's number.

@@ -28,6 +28,7 @@ from platemill.journal import Journal, read_journal
 from platemill.lake import ShardRecord, open_lake
 from platemill.lake.inventory import load_inventory, newest_inventory, save_inventory
 from platemill.lake.lease import PUBLISH, Holder, day_lease
+from platemill.lake.storage import plain
 from platemill.launch.progress import WaitProgress
 from platemill.launch.recognition import run_recognition
 from platemill.launch.records import JobProgress, write_tried
@@ -44,7 +45,13 @@ from platemill.warehouse.facts import Draft, merge_facts
 from platemill.warehouse.publish import finish_publish, publish
 from platemill.warehouse.tiles import build_tiles
 
-__all__ = ["Night", "Request"]
+__all__ = ["ERROR", "STOPPED", "Night", "Request"]
+
+ERROR = "error.json"
+"""In a run's folder: what it failed with."""
+
+STOPPED = "stopped.json"
+"""In a run's folder: that somebody ended it before its end."""
 
 _REQUEST = "request.json"
 _SUMMARY = "summary.json"
@@ -129,6 +136,39 @@ class Night:
     def load(cls, settings: Settings, run_id: str) -> Self:
         """Go on with a run that was prepared."""
         return cls(settings, Request.load(settings.runs / run_id))
+
+    def seconds_for(self, stage: str) -> float | None:
+        """How long a stage may take; None for as long as it likes."""
+        return self._settings.stage_seconds(stage)
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Leave in the run's folder what it ends with, unless that is well.
+
+        Raises:
+            Exception: what was raised inside, as people are told it.
+        """
+        for name in (ERROR, STOPPED):
+            (self.folder / name).unlink(missing_ok=True)
+        try:
+            yield
+        except Exception as raised:
+            error = plain(raised, self._settings.home)
+            self.failed(error)
+            if error is raised:
+                raise
+            raise error from raised
+        except BaseException as stopped:
+            at = f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S}"
+            with contextlib.suppress(OSError):
+                write_json(self.folder / STOPPED, {"at": at, "by": type(stopped).__name__})
+            raise
+
+    def failed(self, error: Exception) -> None:
+        """Note what the run failed with."""
+        # On a full disk not even this may find room; the exit code is said all the same.
+        with contextlib.suppress(OSError):
+            write_json(self.folder / ERROR, error_record(error))
 
     def repair(self) -> None:
         """Finish what a run that died after its commit had left to do."""

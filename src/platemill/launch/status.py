@@ -8,6 +8,8 @@ from typing import Any
 
 from platemill.lake import Lake, open_lake
 from platemill.lake.inventory import newest_inventory
+from platemill.launch.heartbeat import read_pulse
+from platemill.launch.stages import ERROR, STOPPED
 from platemill.recognize.night_plan import waiting_by_day
 from platemill.serving.repository import repository_of
 from platemill.serving.version import pipeline_version
@@ -66,9 +68,19 @@ def _run(folder: Path) -> dict[str, Any]:
         seconds = summary.pop("seconds")
         row |= {name: value for name, value in summary.items() if name != "run_id"}
         row["seconds"] = seconds["total"]
-    elif (folder / "error.json").exists():
-        error = json.loads((folder / "error.json").read_text())
+    elif (folder / ERROR).exists():
+        error = json.loads((folder / ERROR).read_text())
         row |= {"state": "failed", "error": f"{error['error']}: {error['text']}"}
+    elif (folder / STOPPED).exists():
+        stopped = json.loads((folder / STOPPED).read_text())
+        row |= {"state": "stopped", "error": f"it was stopped at {stopped['at']}. Run again"}
+    elif (pulse := read_pulse(folder)) is not None:
+        row["state"] = "crashed" if pulse.is_dead() else "running"
+        if pulse.is_dead():
+            row["error"] = (
+                f"its flow, {pulse}, ended without a word after {pulse.at}. Run again: what was "
+                "recognised is kept"
+            )
     return row
 
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,7 @@ from platemill.warehouse.sql_files import derived_sql
 __all__ = [
     "connect",
     "create_view",
+    "interrupt_queries",
     "mentioned",
     "rows_of",
     "same_place",
@@ -36,6 +38,9 @@ __all__ = [
     "text_literal",
     "write_warehouse",
 ]
+
+# The open connections of each thread.
+_WORKING: dict[int, list[duckdb.DuckDBPyConnection]] = {}
 
 # The oldest DuckDB that opens warehouse.duckdb.
 STORAGE_VERSION = "v1.5.0"
@@ -99,6 +104,8 @@ def connect(
         raise ConfigurationError(
             f"DuckDB refuses duckdb_memory={memory!r}, duckdb_threads={threads}: {error}"
         ) from error
+    working = _WORKING.setdefault(threading.get_ident(), [])
+    working.append(connection)
     try:
         yield connection
     except duckdb.Error as error:
@@ -106,10 +113,23 @@ def connect(
             raise no_room(lake.root, str(error)) from error
         raise
     finally:
+        working.remove(connection)
         connection.close()
         if spill is not None:
             with contextlib.suppress(OSError):
                 spill.rmdir()
+
+
+def interrupt_queries(thread: int) -> None:
+    """End the queries that a thread waits for in connections of ``connect``.
+
+    Args:
+        thread: its ``threading.get_ident()``.
+    """
+    for connection in list(_WORKING.get(thread, ())):
+        # It may be closed by now.
+        with contextlib.suppress(duckdb.Error):
+            connection.interrupt()
 
 
 def mentioned(sql: str) -> list[Table]:
