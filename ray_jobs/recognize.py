@@ -26,7 +26,7 @@ from platemill.lake import Lake, ShardRecord, open_lake
 from platemill.lake.lease import Tokens
 from platemill.lake.storage import plain
 from platemill.launch.heartbeat import Watch
-from platemill.launch.records import JobProgress, write_exit, write_progress
+from platemill.launch.records import JobProgress, clear_records, write_exit, write_progress
 from platemill.recognize.plan import Plan
 from platemill.schema import ImageStatus
 from platemill.settings import Settings, load_settings
@@ -199,6 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _end)
     settings = load_settings(home=given.home)
     folder = settings.runs / given.run_id
+    # A cluster that starts the job again does not know the file in which it said how it ended.
+    clear_records(folder)
     try:
         recognise_plan(settings, given.run_id)
     except Exception as raised:

@@ -130,6 +130,20 @@ class Settings(BaseSettings):
     ray_start_seconds: float = Field(
         180.0, gt=0, description="how long the private Ray cluster may take to answer"
     )
+    kuberay_template: str | None = Field(
+        None,
+        description="RayJob that the night's is made from, which makes the night run on KubeRay: "
+        "the name of a suspended one in the namespace, or the path of a file, with a slash in it "
+        "(docs/kubernetes.md)",
+    )
+    kuberay_namespace: str = Field(
+        "platemill", description="Kubernetes namespace of the template and of the night's RayJob"
+    )
+    kuberay_start_seconds: float = Field(
+        1800.0,
+        gt=0,
+        description="how long KubeRay may take to have the cluster's head and to submit the job",
+    )
     error_budget: float = Field(
         0.01,
         ge=0,

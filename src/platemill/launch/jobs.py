@@ -19,7 +19,7 @@ from platemill.errors import (
 )
 from platemill.launch.records import JobProgress, clear_records, read_exit, read_progress
 
-__all__ = ["run_job"]
+__all__ = ["last_lines", "run_job", "terminated_as_interrupt"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def run_job(
     clear_records(folder)
     client = _connect(address, environment.get("RAY_AUTH_TOKEN"))
     variables = {k: v for k, v in environment.items() if k not in _CONNECTION_VARIABLES}
-    with _terminated_as_interrupt():
+    with terminated_as_interrupt():
         name = _submit(client, entrypoint, submission_id, {"env_vars": variables})
         _LOG.info("job %s was submitted to %s", name, address)
         try:
@@ -176,7 +176,7 @@ def _raise_failure(name: str, message: str | None, folder: Path, log_path: Path)
         )
     raise ShardsIncomplete(
         f"job {name} ended without saying why ({message.strip()}). Its log, {log_path}, ends "
-        f"with:\n{_last_lines(log_path)}"
+        f"with:\n{last_lines(log_path)}"
     )
 
 
@@ -194,7 +194,8 @@ def _copy_log(client: Any, name: str, log_path: Path) -> None:
         log_path.write_text(client.get_job_logs(name))
 
 
-def _last_lines(path: Path) -> str:
+def last_lines(path: Path) -> str:
+    """The end of a log, as far as a message has room for it."""
     with contextlib.suppress(OSError):
         return "\n".join(path.read_text(errors="replace").rstrip().split("\n")[-_LAST_LINES:])
     return "(no log)"
@@ -205,7 +206,7 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
+def terminated_as_interrupt() -> Iterator[None]:
     """Let SIGTERM raise, so that the job is stopped; only where nobody else handles it."""
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
