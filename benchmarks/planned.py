@@ -18,9 +18,9 @@ from platemill.recognize.plan import make_plan
 from platemill.schema import IMAGES, INVENTORY
 from platemill.settings import Settings
 
-__all__ = ["Recognised", "forget", "recognise_archive"]
+__all__ = ["RUN", "Recognised", "forget", "plan_archive", "recognise_archive"]
 
-_RUN = "20260501T000000-bebebe"
+RUN = "20260501T000000-bebebe"
 _DONE = ("uri", "image_id", "camera_id", "captured_at", "reason")
 _RECORDED = re.compile(r"^(\S+ \S+),(\d+) INFO shard (\w+) is recorded after ([\d.]+) s", re.M)
 
@@ -42,7 +42,24 @@ def recognise_archive(
     memory_seconds: float = 0.0,
 ) -> Recognised:
     """Plan all of an archive and recognise it. The home must be new."""
-    folder = settings.runs / _RUN
+    log = plan_archive(settings, archive) / "recognize.log"
+    with (
+        private_cluster(settings, RUN) as cluster,
+        Watch(roots, memory_seconds=memory_seconds) as watch,
+    ):
+        cluster.run(recognition_job(settings, RUN))
+    spans, keys = [], []
+    for at, milliseconds, key, seconds in _RECORDED.findall(log.read_text()):
+        recorded = datetime.strptime(at, "%Y-%m-%d %H:%M:%S").timestamp() + int(milliseconds) / 1e3
+        spans.append((recorded - float(seconds), recorded))
+        keys.append(key)
+    began, ended = min(span[0] for span in spans), max(span[1] for span in spans)
+    return Recognised(began, ended, keys, watch)
+
+
+def plan_archive(settings: Settings, archive: Path) -> Path:
+    """Plan all of an archive as the run ``RUN``; returns its folder. The home must be new."""
+    folder = settings.runs / RUN
     folder.mkdir(parents=True)
     inventory = take_inventory(
         [archive],
@@ -52,19 +69,7 @@ def recognise_archive(
     )
     nothing = IMAGES.arrow.empty_table().select(_DONE)
     make_plan(inventory.table, nothing, "bench", settings.shard_images).save(folder)
-    log = folder / "recognize.log"
-    with (
-        private_cluster(settings, _RUN) as cluster,
-        Watch(roots, memory_seconds=memory_seconds) as watch,
-    ):
-        cluster.run(recognition_job(settings, _RUN))
-    spans, keys = [], []
-    for at, milliseconds, key, seconds in _RECORDED.findall(log.read_text()):
-        recorded = datetime.strptime(at, "%Y-%m-%d %H:%M:%S").timestamp() + int(milliseconds) / 1e3
-        spans.append((recorded - float(seconds), recorded))
-        keys.append(key)
-    began, ended = min(span[0] for span in spans), max(span[1] for span in spans)
-    return Recognised(began, ended, keys, watch)
+    return folder
 
 
 def forget(settings: Settings) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import ActorUnschedulableError, RayActorError, RayError, RayTaskError
 
 from platemill.errors import PlatemillError, ServerUnavailable
 from platemill.journal import Journal
@@ -21,23 +18,23 @@ from platemill.launch.records import read_tried
 from platemill.recognize.plan import Plan, PlannedImage
 from platemill.recognize.poison import Death, Ending
 from platemill.settings import Settings
-from ray_jobs.actors import Outcome, TritonNode, Worker
+from ray_jobs.actors import Outcome
 from ray_jobs.hands import Finished, Hired, Server, first_line, short_name
-from ray_jobs.nodes import NodeWatch
+from ray_jobs.nodes import NodeWatch, nodes_with_notice
 from ray_jobs.shard_queue import ShardQueue
+from ray_jobs.staff import SHARDS_A_WORKER, Staff
+from ray_jobs.staffing import need_of
+from ray_jobs.turnover import Turnover
 from ray_jobs.ward import Patient, Ward, server_death, worker_death
 
 __all__ = ["Crew"]
 
 _LOG = logging.getLogger(__name__)
 
-# Two shards a worker: one is recognised while the one before it is written.
-_SHARDS_A_WORKER = 2
 # Servers and workers may die this often in a row without a sign of life in between: a shard
 # recorded, a group that lived, a plain grey picture recognised.
 _MAX_DEATHS = 4
 _POLL_SECONDS = 0.5
-_STOP_SECONDS = 20.0
 # An embedded server was ready before its address was told.
 _CONNECT_SECONDS = 30.0
 
@@ -72,40 +69,27 @@ class Crew:
         self._plan = plan
         self._queue = queue
         self._journal = journal
-        self._nodes = NodeWatch(journal, ray.nodes)
-        self._hires = 0
-        self._asked: dict[Any, tuple[str, Hired | Server, str]] = {}
-        self._workers: list[Hired] = []
-        self._servers: dict[str, Server] = {}
+        self._nodes = NodeWatch(journal, ray.nodes, nodes_with_notice)
+        self._staff = Staff(settings, run_id, plan.pipeline_version)
         self._ward = Ward()
         self._poisonous = 0
         self._tried = read_tried(settings.runs / run_id)
         self._deaths = 0
+        self._turnover = Turnover(
+            settings, self._staff, self._nodes, queue, self._ward, journal, self._note_failure
+        )
 
     def __enter__(self) -> Crew:
         self._nodes.look(now=True)
-        nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-        if len(nodes) == 1 and not self._settings.triton_addresses:
+        nodes = self._nodes.with_room(need_of(self._settings.worker_resources))
+        if self._nodes.count == len(nodes) == 1 and not self._settings.triton_addresses:
             # Only one place to be: the server need not wait for a worker to come up.
-            self._start_server(nodes[0])
-        for _ in range(min(self._settings.workers, self._queue.waiting)):
-            self._hire()
+            self._staff.start_server(nodes[0])
+        self._turnover.fit()
         return self
 
     def __exit__(self, *_why: object) -> None:
-        # Ray ends actors as hard as a crash does; asked first, they clean up.
-        idle = [hired for hired in self._workers if hired.prepared and not hired.shards]
-        for asked in (
-            [hired.actor.close.remote() for hired in idle],
-            [server.actor.stop.remote() for server in self._servers.values()],
-        ):
-            with contextlib.suppress(GetTimeoutError, RayActorError, RayTaskError):
-                ray.get(asked, timeout=_STOP_SECONDS)
-        for actor in [
-            *(w.actor for w in self._workers),
-            *(s.actor for s in self._servers.values()),
-        ]:
-            ray.kill(actor)
+        self._staff.dismiss_all()
         self._nodes.end()
         _LOG.info("the workers and servers are dismissed")
 
@@ -120,76 +104,53 @@ class Crew:
         """
         asked = time.monotonic()
         while not self._queue.finished:
-            if not self._asked:
+            if not self._staff.asked:
                 raise RuntimeError("shards wait, but nobody works on them")
-            ready, _ = ray.wait(list(self._asked), num_returns=1, timeout=_POLL_SECONDS)
+            ready, _ = ray.wait(self._staff.asked, num_returns=1, timeout=_POLL_SECONDS)
             for reference in ready:
                 yield self._settle(reference)
             if time.monotonic() - asked >= _POLL_SECONDS:
                 asked = time.monotonic()
                 self._ask_counts()
                 self._end_stalled()
-                self._nodes.look()
+                self._turnover.look()
+                self._turnover.fit()
+                self._turnover.check_placed()
+                self._fill_all()
                 yield None
 
     def live_counts(self) -> list[tuple[int, dict[str, int]]]:
         """``(plates, images by status)`` of the shards that are being worked on."""
         return [
             count
-            for hired in self._workers
+            for hired in self._staff.workers
             for key, count in hired.counts.items()
             if key in hired.shards
         ]
 
-    def _hire(self, *, shaken: bool = False) -> None:
-        actor = (
-            ray.remote(Worker)
-            .options(num_cpus=1, max_restarts=0, max_concurrency=_SHARDS_A_WORKER + 1)
-            .remote(self._run_id, self._plan.pipeline_version)
-        )
-        self._hires += 1
-        hired = Hired(actor, f"w{self._hires}", self._least_used(), shaken=shaken)
-        self._workers.append(hired)
-        self._ask("node", hired, actor.node.remote())
-        self._ask("prepare", hired, actor.prepare.remote())
-
-    def _least_used(self) -> str | None:
-        """Of the servers that are given, one that the fewest workers use; None if none are."""
-        used = Counter(hired.given for hired in self._workers)
-        return min(self._settings.triton_addresses, key=lambda one: used[one], default=None)
-
-    def _start_server(self, node: str) -> None:
-        place = NodeAffinitySchedulingStrategy(node, soft=False)
-        actor = (
-            ray.remote(TritonNode)
-            .options(num_cpus=0, max_restarts=0, scheduling_strategy=place)
-            .remote(self._run_id)
-        )
-        self._servers[node] = server = Server(actor, asked=True)
-        self._ask("address", server, actor.address.remote(), node)
-
-    def _ask(self, what: str, whom: Hired | Server, reference: Any, detail: str = "") -> None:
-        self._asked[reference] = (what, whom, detail)
-
     def _ask_counts(self) -> None:
-        waiting = {whom for what, whom, _ in self._asked.values() if what == "counts"}
-        for hired in self._workers:
+        waiting = self._staff.is_asked("counts")
+        for hired in self._staff.workers:
             if hired.shards and hired not in waiting:
-                self._ask("counts", hired, hired.actor.counts.remote())
+                self._staff.ask("counts", hired, hired.actor.counts.remote())
 
     def _end_stalled(self) -> None:
         """End workers that have finished no image for too long; they are replaced as dead ones."""
         limit = self._settings.stall_seconds
-        for hired in self._workers:
+        for hired in self._staff.workers:
             if hired.shards and not hired.stalled and time.monotonic() - hired.moved_at > limit:
                 hired.stalled = True
                 ray.kill(hired.actor)
 
     def _settle(self, reference: Any) -> Finished | None:
-        what, whom, detail = self._asked.pop(reference)
+        what, whom, detail = self._staff.settle(reference)
+        if what == "leave":
+            # Whatever came of it: who was let go is not needed any more.
+            self._staff.parted(whom, detail)
+            return None
         try:
             value = ray.get(reference)
-        except RayActorError as error:
+        except (RayActorError, ActorUnschedulableError) as error:
             if isinstance(whom, Hired):
                 self._worker_died(whom, error)
             else:
@@ -224,7 +185,25 @@ class Crew:
             self._connect(whom)
             self._fill_all()
             return
+        if isinstance(cause, ServerUnavailable) and self._can_do_without(detail, cause):
+            return
         raise cause if isinstance(cause, PlatemillError) else error from None
+
+    def _can_do_without(self, node: str, error: ServerUnavailable) -> bool:
+        """Whether a node whose server does not start may be left alone: others do better, say."""
+        why = first_line(error)
+        if not self._turnover.is_gone(node, why):
+            if not any(server.address for server in self._staff.servers.values()):
+                return False
+            _LOG.warning("node %s is not used, for its Triton fails: %s", short_name(node), why)
+            for hired in self._staff.at(node):
+                hired.benched = True
+        server = self._staff.servers.get(node)
+        if server is not None:
+            self._journal.write("server_lost", node=short_name(node), why=why)
+            self._staff.end(server)
+        self._turnover.fit()
+        return True
 
     def _answered(
         self, what: str, whom: Hired | Server, detail: str, value: Any
@@ -234,7 +213,7 @@ class Crew:
             seconds = round(time.monotonic() - whom.since, 3)
             self._journal.write("server_ready", node=short_name(detail), seconds=seconds)
             _LOG.info("Triton answers at %s on node %s", value, short_name(detail))
-            for hired in self._workers:
+            for hired in self._staff.workers:
                 if hired.node == detail:
                     self._connect(hired)
         elif what == "recognise":
@@ -247,7 +226,7 @@ class Crew:
             whom.counts = value
         elif what == "connect":
             if whom.shaken:
-                self._ask("greet", whom, whom.actor.greet.remote())
+                self._staff.ask("greet", whom, whom.actor.greet.remote())
             else:
                 self._is_connected(whom)
         elif what == "greet":
@@ -255,8 +234,9 @@ class Crew:
             self._is_connected(whom)
         elif what == "node":
             whom.node = value
-            if whom.given is None and value not in self._servers:
-                self._start_server(value)
+            whom.benched = any(other.benched for other in self._staff.at(value))
+            if whom.given is None and value not in self._staff.servers and not whom.benched:
+                self._staff.start_server(value)
             self._connect(whom)
         elif what == "prepare":
             whom.prepared = True
@@ -269,11 +249,13 @@ class Crew:
             seconds = self._settings.triton_start_seconds
         if address is None or not hired.prepared or hired.connected or hired.connecting:
             return
+        if hired not in self._staff.workers:
+            return
         if hired.shards or not hired.node:
             # Shards that still run use the connection that this would replace.
             return
         hired.connecting, hired.address = True, address
-        self._ask("connect", hired, hired.actor.connect.remote(address, seconds))
+        self._staff.ask("connect", hired, hired.actor.connect.remote(address, seconds))
 
     def _is_connected(self, hired: Hired) -> None:
         # The server may have been started again in the meantime.
@@ -285,7 +267,7 @@ class Crew:
         """Where its server answers; None while that is not known."""
         if hired.given is not None:
             return hired.given
-        server = self._servers.get(hired.node)
+        server = self._staff.servers.get(hired.node)
         return None if server is None else server.address
 
     def _place(self, hired: Hired) -> str:
@@ -293,14 +275,16 @@ class Crew:
         return hired.node if hired.given is None else ""
 
     def _fill(self, hired: Hired) -> None:
-        if not hired.connected:
+        if not hired.connected or self._turnover.is_leaving(hired):
             return
         patient = self._ward.at(self._place(hired))
         if patient is not None:
             self._step(patient, hired)
             return
-        while len(hired.shards) < _SHARDS_A_WORKER:
-            idle = sum(not other.shards for other in self._workers)
+        while len(hired.shards) < SHARDS_A_WORKER:
+            idle = sum(
+                not one.shards for one in self._staff.workers if self._turnover.may_come(one)
+            )
             if hired.shards and self._queue.waiting <= idle:
                 # The last shards are for those who have none.
                 return
@@ -319,10 +303,10 @@ class Crew:
     def _give(self, what: str, hired: Hired, key: str, reference: Any) -> None:
         hired.shards.add(key)
         hired.moved_at = time.monotonic()
-        self._ask(what, hired, reference, key)
+        self._staff.ask(what, hired, reference, key)
 
     def _fill_all(self) -> None:
-        for hired in self._workers:
+        for hired in self._staff.workers:
             self._fill(hired)
 
     def _shard_ended(self, hired: Hired, outcome: Outcome) -> Finished | None:
@@ -337,11 +321,15 @@ class Crew:
             return self._finished(hired, outcome)
         if outcome.final:
             raise outcome.error
+        why = first_line(outcome.error)
         _LOG.warning("shard %s failed: %s", outcome.key, outcome.error)
-        self._note_failure(outcome.key, first_line(outcome.error))
+        if outcome.server_lost and self._turnover.spares(hired.node, outcome.key, why):
+            # The server went with its node, or goes before it.
+            return None
+        self._note_failure(outcome.key, why)
         if outcome.server_lost:
             self._was_there(outcome.key)
-            self._ask_server(hired, first_line(outcome.error), afresh=outcome.server_hangs)
+            self._ask_server(hired, why, afresh=outcome.server_hangs)
         else:
             self._queue.failed(outcome.key, str(outcome.error))
         self._connect(hired)
@@ -371,7 +359,7 @@ class Crew:
     def _step(self, patient: Patient, hired: Hired) -> None:
         """Do the next step of an isolation, as soon as nobody else works at its place."""
         place = self._place(hired)
-        if patient.busy or any(w.shards for w in self._workers if self._place(w) == place):
+        if patient.busy or any(w.shards for w in self._staff.workers if self._place(w) == place):
             return
         step = patient.isolation.step
         images = self._images(patient.key)
@@ -401,6 +389,8 @@ class Crew:
             raise outcome.error
         elif outcome.server_lost:
             why = first_line(outcome.error)
+            if self._turnover.spares(hired.node, outcome.key, why):
+                return None
             self._step_died(patient, server_death(outcome.server_hangs, why))
             self._ask_server(hired, why, afresh=outcome.server_hangs)
         else:
@@ -448,19 +438,23 @@ class Crew:
     def _ask_server(self, hired: Hired, why: str, *, afresh: bool = False) -> None:
         """No more work for a server's workers until it is known to answer."""
         hired.connected, hired.shaken = False, True
-        server = self._servers.get(hired.node)
+        server = self._staff.servers.get(hired.node)
         if server is None or server.asked or server.address != hired.address:
             # It is given, or being started again, or it was by now.
             return
+        if self._turnover.is_leaving(hired):
+            return
         server.address, server.asked, server.since = None, True, time.monotonic()
         self._journal.write("server_lost", node=short_name(hired.node), why=why)
-        for other in self._workers:
+        for other in self._staff.workers:
             if other.node == hired.node:
                 other.connected, other.shaken = False, True
-        self._ask("address", server, server.actor.address.remote(afresh), hired.node)
+        self._staff.ask("address", server, server.actor.address.remote(afresh), hired.node)
 
     def _not_well(self, hired: Hired, error: ServerUnavailable) -> None:
         """Triton died or hung where no image can be to blame."""
+        if hired.given is None and self._turnover.is_gone(hired.node, first_line(error)):
+            return
         if hired.address == self._address(hired):
             self._count_death(f"Triton cannot recognise a grey picture: {first_line(error)}")
         self._ask_server(hired, first_line(error), afresh=True)
@@ -475,23 +469,26 @@ class Crew:
                 "what was recorded is kept"
             )
 
-    def _worker_died(self, hired: Hired, error: RayActorError) -> None:
-        if hired not in self._workers:
-            return
-        self._workers.remove(hired)
+    def _worker_died(self, hired: Hired, error: RayError) -> None:
         why = first_line(error)
+        if hired.node and not hired.stalled and self._turnover.is_gone(hired.node, why):
+            self._staff.end(hired)
+            self._turnover.take_back(hired, why)
+            self._turnover.fit()
+            self._fill_all()
+            return
+        if hired not in self._staff.workers:
+            return
         if hired.stalled:
             why = f"it finished no image in {self._settings.stall_seconds:g} s and was ended"
         _LOG.warning("a worker died with %d shards: %s", len(hired.shards), why)
         self._journal.write("worker_lost", node=short_name(hired.node), why=why)
-        # What else was asked of it will never be answered.
-        for reference in [r for r, (_, whom, _) in self._asked.items() if whom is hired]:
-            del self._asked[reference]
+        self._staff.end(hired)
         self._count_death(why)
         for key in hired.shards:
             self._orphaned(key, why)
         if self._queue.waiting or not self._ward.empty:
-            self._hire(shaken=True)
+            self._staff.hire(shaken=True)
         self._fill_all()
 
     def _orphaned(self, key: str, why: str) -> None:
@@ -506,11 +503,16 @@ class Crew:
         if patient.isolation.ending is Ending.GOES_ON:
             self._ward.move(patient)
 
-    def _server_died(self, node: str, error: RayActorError) -> None:
+    def _server_died(self, node: str, error: RayError) -> None:
         why = first_line(error)
+        is_gone = self._turnover.is_gone(node, why)
+        server = self._staff.servers.get(node)
+        if server is None:
+            return
         self._journal.write("server_lost", node=short_name(node), why=why)
-        self._count_death(f"the Triton actor of node {short_name(node)} died: {why}")
-        for hired in self._workers:
-            if hired.node == node:
-                hired.connected, hired.shaken = False, True
-        self._start_server(node)
+        for hired in self._staff.at(node):
+            hired.connected, hired.shaken = False, True
+        self._staff.end(server)
+        if not is_gone:
+            self._count_death(f"the Triton actor of node {short_name(node)} died: {why}")
+            self._staff.start_server(node)

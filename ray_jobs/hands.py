@@ -46,6 +46,8 @@ class Hired:
     counts: dict[str, tuple[int, dict[str, int]]] = field(default_factory=dict)
     moved_at: float = field(default_factory=time.monotonic)
     stalled: bool = False
+    # Its node has no use: it holds the place, so that nobody else is sent there.
+    benched: bool = False
 
 
 @dataclass(eq=False)

@@ -15,12 +15,17 @@ class ShardQueue:
         keys: the shards, in the order in which they are handed out.
         max_attempts: how often a shard may fail before it is given up.
         max_deaths: at how many deaths a shard may have been there before it has to be isolated.
+        max_losses: with how many nodes a shard may be lost before it is given up.
     """
 
-    def __init__(self, keys: Iterable[str], max_attempts: int, max_deaths: int = 2) -> None:
+    def __init__(
+        self, keys: Iterable[str], max_attempts: int, max_deaths: int = 2, max_losses: int = 5
+    ) -> None:
         self._waiting = deque(keys)
         self._max_attempts = max_attempts
         self._max_deaths = max_deaths
+        self._max_losses = max_losses
+        self._losses: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._deaths: Counter[str] = Counter()
         self._tries: Counter[str] = Counter()
@@ -36,6 +41,10 @@ class ShardQueue:
     def finished(self) -> bool:
         """Nothing waits and nobody works."""
         return not self._waiting and not self._running
+
+    def is_worked_on(self, key: str) -> bool:
+        """Whether it was handed out and has come to no end."""
+        return key in self._running
 
     def attempt(self, key: str) -> int:
         """Which attempt at a shard it is; from 1 on. Its isolation is one, however many steps."""
@@ -74,6 +83,23 @@ class ShardQueue:
             return True
         self._wait_again(key)
         return False
+
+    def lost(self, key: str, why: str) -> None:
+        """The node that worked on it is gone, which is no death by the shard and no attempt.
+
+        It waits again, but not for ever: it may be what ends the nodes.
+        """
+        self._losses[key] += 1
+        if self._losses[key] >= self._max_losses:
+            lost = self._losses[key]
+            self.give_up(key, f"{lost} nodes were lost while they worked on it, the last: {why}")
+        else:
+            self._wait_again(key)
+
+    def give_back(self, key: str) -> None:
+        """Who worked on it has to stop and is not to blame: it is handed out next."""
+        self._running.discard(key)
+        self._waiting.appendleft(key)
 
     def give_up(self, key: str, why: str) -> None:
         """No further attempt is worth it."""

@@ -39,6 +39,16 @@ class Ward:
         """Nobody waits and nobody is in."""
         return not self._waiting and not self._inside
 
+    @property
+    def idle(self) -> int:
+        """How many wait or are in without being worked on."""
+        return len(self._waiting) + sum(not who.busy for who in self._inside.values())
+
+    @property
+    def places(self) -> dict[str, Patient]:
+        """Who is in, by place."""
+        return dict(self._inside)
+
     def admit(self, key: str, images: int) -> None:
         """A shard of so many images has to be worked alone."""
         self._waiting.append(Patient(key, Isolation(images)))

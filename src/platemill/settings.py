@@ -6,10 +6,11 @@ The only module that reads the environment. A setting ``x`` is given as ``PLATEM
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PositiveFloat, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from platemill.errors import ConfigurationError
@@ -107,7 +108,20 @@ class Settings(BaseSettings):
         200_000_000, gt=0, description="a larger file is quarantined before it is read"
     )
     shard_images: int = Field(128, gt=0, description="images in a shard, the unit of commit")
-    workers: int = Field(1, gt=0, description="Ray actors that recognise")
+    workers: int = Field(1, gt=0, description="Ray actors that recognise, at most")
+    worker_resources: dict[str, PositiveFloat] = Field(
+        {},
+        description='what a worker takes of its node besides a CPU, as JSON: `{"GPU": 1}`; where '
+        "no node has it free, an autoscaling cluster adds one (docs/elastic.md)",
+    )
+    worker_shards: int = Field(
+        1, gt=0, description="waiting shards that justify another worker, and its node"
+    )
+    node_wait_seconds: float = Field(
+        900.0,
+        gt=0,
+        description="how long a job may have no node with room for a worker before it ends",
+    )
     images_in_flight: int = Field(
         6, gt=0, description="images a worker holds at once, where they are recognised one by one"
     )
@@ -277,7 +291,10 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """These settings as variables, for a process that builds its own ``Settings``."""
         values = self.model_dump(mode="json", exclude_none=True)
-        return {f"{_PREFIX}{name.upper()}": str(value) for name, value in values.items()}
+        return {
+            f"{_PREFIX}{name.upper()}": json.dumps(value) if isinstance(value, dict) else str(value)
+            for name, value in values.items()
+        }
 
 
 def _limits(given: str | None) -> dict[str, float]:

@@ -61,3 +61,29 @@ def test_attempts_are_counted_whatever_ended_them() -> None:
     queue.take()
     assert queue.died("a")
     assert [*seen, queue.attempt("a")] == [1, 2, 4]
+
+
+def test_a_shard_that_is_given_back_is_next_and_has_lost_nothing() -> None:
+    queue = ShardQueue(["a", "b", "c"], 1)
+    assert queue.take() == "a"
+    queue.give_back("a")
+    assert queue.waiting == 3
+    assert [queue.take(), queue.take()] == ["a", "b"]
+    assert queue.attempt("a") == 2
+    assert queue.given_up == {}
+
+
+def test_a_lost_node_is_neither_a_failure_nor_a_death_but_there_is_an_end_to_it() -> None:
+    queue = ShardQueue(["a", "b"], max_attempts=1, max_deaths=1, max_losses=3)
+    for number in range(2):
+        assert queue.take() == "ab"[number]
+        queue.lost("ab"[number], "the node is gone")
+    # The others come first, for it may be what ends the nodes.
+    assert queue.take() == "a"
+    queue.lost("a", "again")
+    assert [queue.take(), queue.take()] == ["b", "a"]
+    queue.done("b")
+    assert not queue.finished
+    queue.lost("a", "and again")
+    assert queue.finished
+    assert queue.given_up == {"a": "3 nodes were lost while they worked on it, the last: and again"}

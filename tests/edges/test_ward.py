@@ -64,3 +64,17 @@ def test_a_server_dies_or_hangs_while_it_recognises() -> None:
     assert server_death(False, "gone").stage is Stage.INFER
     assert "died" in server_death(False, "gone").detail
     assert "hung" in server_death(True, "late").detail
+
+
+def test_who_waits_or_is_in_without_being_worked_on_is_idle() -> None:
+    ward = Ward()
+    assert ward.idle == 0
+    ward.admit("a", 10)
+    ward.admit("b", 10)
+    patient = ward.at("n1")
+    assert patient is not None
+    assert (ward.idle, ward.places) == (2, {"n1": patient})
+    patient.busy = True
+    assert ward.idle == 1
+    ward.leave(patient)
+    assert (ward.idle, ward.places) == (1, {})

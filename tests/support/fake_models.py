@@ -18,6 +18,8 @@ PLATES = 24
 _PROJECT = Path(__file__).parents[2]
 _CODE = '''"""Plates by the first pixel: blue says how many, green which."""
 
+import time
+
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -31,6 +33,7 @@ class TritonPythonModel:
 
     def answer(self, request):
         """One image."""
+        time.sleep(SECONDS)
         image = pb_utils.get_input_tensor_by_name(request, "input__0").as_numpy()
         blue, green = int(image[0, 0, 0]), int(image[0, 0, 1])
         count = blue % 3
@@ -113,11 +116,11 @@ def plates_in(blue: int, green: int) -> list[str]:
     return [f"A{(green + number) % PLATES:03d}BC77" for number in range(blue % 3)]
 
 
-def write_fake_models(folder: Path) -> Path:
-    """Write the repository; returns its folder."""
+def write_fake_models(folder: Path, seconds: float = 0.0) -> Path:
+    """Write the repository; returns its folder. ``seconds``: how long an image takes at least."""
     for name in ("lprnet", "stn", "yolo"):
         _write(folder / name, _ECHO_CONFIG.format(name=name), _ECHO)
-    _write(folder / "plate_recognition", "", _CODE)
+    _write(folder / "plate_recognition", "", _CODE.replace("SECONDS", repr(seconds)))
     real = _PROJECT / "model_repository" / "plate_recognition" / "config.pbtxt"
     shutil.copyfile(real, folder / "plate_recognition" / "config.pbtxt")
     return folder

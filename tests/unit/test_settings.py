@@ -23,7 +23,12 @@ def test_an_argument_wins_over_the_environment(
 def test_settings_travel_whole_through_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    before = load_settings(home=tmp_path, shard_images=7, layout="{camera}/{captured_at:%s}.jpg")
+    before = load_settings(
+        home=tmp_path,
+        shard_images=7,
+        layout="{camera}/{captured_at:%s}.jpg",
+        worker_resources={"GPU": 0.5, "slot": 1},
+    )
     for name, value in before.environment().items():
         monkeypatch.setenv(name, value)
     assert load_settings() == before
@@ -35,7 +40,9 @@ def test_a_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path
         load_settings(home=tmp_path)
 
 
-@pytest.mark.parametrize(("name", "value"), [("workers", 0), ("shard_images", "many")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("workers", 0), ("shard_images", "many"), ("worker_resources", {"GPU": 0})]
+)
 def test_a_wrong_value_names_the_setting(name: str, value: object, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=name):
         load_settings(home=tmp_path, **{name: value})

@@ -115,20 +115,7 @@ class PrivateCluster:
         self._gcs, self._dashboard, metrics = _free_ports(3)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         environment |= QUIET_ENVIRONMENT | self._common_environment()
-        environment |= {
-            "DASHBOARD_METRIC_PORT": str(metrics),
-            "RAY_START_HOOK": "platemill.launch.keeper.without_client_server",
-            # A job's processes have variables of their own, so idle ones are never used.
-            "RAY_prestart_worker_first_driver": "0",
-            "RAY_enable_worker_prestart": "0",
-            "RAY_enable_metrics_collection": "0",
-            # Nobody looks at its dashboard, which would look at every process twice a second.
-            "REPORTER_UPDATE_INTERVAL_MS": "600000",
-            "METRICS_RECORD_INTERVAL_S": "600",
-            # Jobs are stopped before the cluster is; there is nothing to drain.
-            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-            "MILL_CLUSTER_FOLDER": str(self._folder),
-        }
+        environment |= self._node_environment() | {"DASHBOARD_METRIC_PORT": str(metrics)}
         keeper = [sys.executable, "-m", "platemill.launch.keeper"]
         keeper += ["--folder", str(self._folder), "--logs", str(self._logs), "--"]
         self._keeper = subprocess.Popen(
@@ -197,6 +184,22 @@ class PrivateCluster:
         known += [p for p in _strangers(self._folder) if p not in known]
         end_processes(lambda: [p for p in known if _alive(p)], 2.0, lambda: None)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _node_environment(self) -> dict[str, str]:
+        """Variables of the cluster's own processes, beside the common ones."""
+        return {
+            "RAY_START_HOOK": "platemill.launch.keeper.without_client_server",
+            # A job's processes have variables of their own, so idle ones are never used.
+            "RAY_prestart_worker_first_driver": "0",
+            "RAY_enable_worker_prestart": "0",
+            "RAY_enable_metrics_collection": "0",
+            # Nobody looks at its dashboard, which would look at every process twice a second.
+            "REPORTER_UPDATE_INTERVAL_MS": "600000",
+            "METRICS_RECORD_INTERVAL_S": "600",
+            # Jobs are stopped before the cluster is; there is nothing to drain.
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+            "MILL_CLUSTER_FOLDER": str(self._folder),
+        }
 
     def _common_environment(self) -> dict[str, str]:
         return {
