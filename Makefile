@@ -58,13 +58,19 @@ chaos: setup ## kill nights at every point, over half an hour (goes on if run ag
 bench: setup ## throughput beside other ways, in minutes; leave the machine alone
 	@$(VENV)/bin/python benchmarks/stages.py $(OWN) --out $(BENCH)
 	@$(VENV)/bin/python benchmarks/night.py $(OWN) --images 240 --rounds 3 --out $(BENCH)
-	@$(VENV)/bin/python benchmarks/farm.py --servers 1 2 --rounds 1 --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/farm.py --servers 1 2 --rounds 1 --seconds 15 --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/quiet.py --files 100000 --rounds 1 --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/timeline.py --images 600 --out $(BENCH)
 	@$(VENV)/bin/python benchmarks/results.py $(BENCH) > $(BENCH)/RESULTS.md
 
-bench-full: setup ## the same with five rounds and more photos, and write benchmarks/RESULTS.md
+# Hours, 15 GB of photos for the memory; it writes benchmarks/RESULTS.md and the picture beside it.
+bench-full: setup ## the same with a million files and 100,000 photos, into benchmarks/RESULTS.md
 	@$(VENV)/bin/python benchmarks/stages.py $(OWN) --count 48 --out $(BENCH)
-	@$(VENV)/bin/python benchmarks/night.py $(OWN) --images 1200 --rounds 5 --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/night.py $(OWN) --images 600 --rounds 5 --out $(BENCH)
 	@$(VENV)/bin/python benchmarks/farm.py --servers 1 2 4 8 --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/quiet.py --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/timeline.py --images 100000 --memory --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/timeline.py --picture docs/images/night-timeline.svg --out $(BENCH)
 	@$(VENV)/bin/python benchmarks/results.py $(BENCH) > benchmarks/RESULTS.md
 
 check: setup ## linters, types and the direction of imports

@@ -39,16 +39,21 @@ def name_of(n: int) -> str:
 
 
 def build(folder: Path, files: int) -> None:
+    lay_out_small(folder / "photos", files)
+    with tarfile.open(folder / "photos.tar", "w") as tar:
+        tar.add(folder / "photos", arcname=".")
+
+
+def lay_out_small(folder: Path, files: int) -> None:
+    """Write so many small files, all of them different; what they hold is no image."""
     padding = os.urandom(FILE_BYTES - 16)
     made: set[Path] = set()
     for n in range(files):
-        path = folder / "photos" / name_of(n)
+        path = folder / name_of(n)
         if path.parent not in made:
             path.parent.mkdir(parents=True, exist_ok=True)
             made.add(path.parent)
         path.write_bytes(b"%016d" % n + padding)
-    with tarfile.open(folder / "photos.tar", "w") as tar:
-        tar.add(folder / "photos", arcname=".")
 
 
 def peak_mib() -> float:

@@ -74,7 +74,6 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="a folder of JPEGs of one's own, repeated")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     parser.add_argument("--sweep", type=int, default=96, help="photos of a trial of the loop")
-    parser.add_argument("--memory", action="store_true", help="record the night's memory, too")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -236,13 +235,9 @@ class Bench:
         """A planned night of a new home, recognised by the job."""
         self.nights += 1
         settings = load_settings(home=self.work / f"home-{self.nights}")
-        memory_seconds = 2.0 if self.given.memory else 0.0
-        night = recognise_archive(settings, self.work / name, self.roots, memory_seconds)
+        night = recognise_archive(settings, self.work / name, self.roots)
         self.check("night", self.committed(settings, night.keys))
         figures = self.figures(night.began, night.ended, night.watch)
-        if self.given.memory:
-            sizes = [size for at, size in night.watch.memory if night.began <= at <= night.ended]
-            figures["memory_mib"] = [size >> 20 for size in sizes]
         forget(settings)
         return figures
 
@@ -291,14 +286,6 @@ def show(record: dict[str, Any]) -> None:
                 cells = (statistics.median(by_rate), min(by_rate), max(by_rate))
                 ratios.add_row(what, *(f"{v:.2f}" for v in cells), goal, f"{by_cpu:.2f}")
         console.print(ratios)
-        for one in seen["rounds"].get("night", []):
-            if sizes := one.get("memory_mib"):
-                tenth = max(1, len(sizes) // 10)
-                first, last = (statistics.median(part) for part in (sizes[:tenth], sizes[-tenth:]))
-                console.print(
-                    f"memory of all processes, MiB: {first:.0f} in the first tenth, {last:.0f} in "
-                    f"the last, {max(sizes)} at most"
-                )
     console.print(record["machine"])
 
 

@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from platemill.archive.scope import Scope
-from platemill.lake import Generation, Lake, open_lake
+from platemill.lake import FileEntry, Generation, Lake, open_lake
 from platemill.lake.files import write_parquet
 from platemill.lake.identity import digest_of_images
 from platemill.lake.inventory import SavedInventory, newest_inventory, save_inventory
@@ -68,7 +68,7 @@ def made_day(day: date, images: int, first: int = 0) -> pa.Table:
     return pa.table(columns).select(INVENTORY.arrow.names).cast(INVENTORY.arrow).sort_by("uri")
 
 
-def facts_of(rows: pa.Table) -> pa.Table:
+def facts_of(rows: pa.Table, version: str = VERSION) -> pa.Table:
     """The rows of ``images`` that a night makes of an inventory's."""
     count = rows.num_rows
     columns = {}
@@ -78,7 +78,7 @@ def facts_of(rows: pa.Table) -> pa.Table:
         elif field.nullable:
             columns[field.name] = pa.nulls(count, field.type)
         elif pa.types.is_string(field.type):
-            text = {"pipeline_version": VERSION, "status": "no_plate"}.get(field.name, "r")
+            text = {"pipeline_version": version, "status": "no_plate"}.get(field.name, "r")
             columns[field.name] = pa.array([text] * count)
         elif pa.types.is_timestamp(field.type):
             columns[field.name] = rows["modified_at"]
@@ -95,14 +95,23 @@ def prepare(lake: Lake, images: int, days: int) -> None:
         day = FIRST + timedelta(days=number)
         rows = made_day(day, images // days)
         inventory = save_inventory(lake.storage, inventory, rows)
-        facts = facts_of(rows)
-        prefix = f"images/day={day.isoformat()}/"
-        entry = write_parquet(lake.storage, prefix, IMAGES.arrow, facts.to_batches(65_536))
-        assert entry is not None
-        files[day] = replace(entry, digest=f"{VERSION}:{digest_of_images(facts)}")
-    now = datetime.now(UTC)
+        files[day] = write_facts(lake, day, facts_of(rows), VERSION)
+    commit(lake, files, VERSION)
+
+
+def write_facts(lake: Lake, day: date, facts: pa.Table, version: str) -> FileEntry:
+    """Write a day of ``images`` as a night does, with the digest that planning looks at."""
+    prefix = f"images/day={day.isoformat()}/"
+    entry = write_parquet(lake.storage, prefix, IMAGES.arrow, facts.to_batches(65_536))
+    assert entry is not None
+    return replace(entry, digest=f"{version}:{digest_of_images(facts)}")
+
+
+def commit(lake: Lake, files: dict[date, FileEntry], version: str) -> None:
+    """Publish days of ``images`` as the first generation, without any other table."""
     tables = {"images": files}
-    lake.commit(Generation(1, None, "benchmark", now, VERSION, SCHEMA_VERSION, tables))
+    now = datetime.now(UTC)
+    lake.commit(Generation(1, None, "benchmark", now, version, SCHEMA_VERSION, tables))
 
 
 def plan(lake: Lake, case: str, folder: Path) -> dict[str, object]:

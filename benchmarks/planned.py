@@ -39,13 +39,12 @@ def recognise_archive(
     settings: Settings,
     archive: Path,
     roots: Callable[[], Iterable[int]],
-    memory_seconds: float = 0.0,
 ) -> Recognised:
     """Plan all of an archive and recognise it. The home must be new."""
     log = plan_archive(settings, archive) / "recognize.log"
     with (
         private_cluster(settings, RUN) as cluster,
-        Watch(roots, memory_seconds=memory_seconds) as watch,
+        Watch(roots) as watch,
     ):
         cluster.run(recognition_job(settings, RUN))
     spans, keys = [], []

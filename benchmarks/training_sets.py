@@ -34,6 +34,7 @@ from typing import Any
 
 import duckdb
 import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 from made_tiles import DAYS, FIRST, make_tiles
 from rich.console import Console
@@ -150,22 +151,36 @@ def lake_store(work: Path) -> Any:
     return store
 
 
-def run_feast(store: Any, entities: Path, out: Path, *, filtered: bool) -> None:
+def references(lists: bool) -> list[str]:
+    """The features that are asked for: all, or all but the lists."""
+    return [
+        f"{view}:{column.name}"
+        for view in VIEWS
+        for column in TABLES[view].features
+        if lists or not pa.types.is_nested(column.type)
+    ]
+
+
+def run_feast(
+    store: Any, entities: Path, out: Path, features: list[str], *, filtered: bool
+) -> None:
     job = store.get_historical_features(
         entity_df=pq.read_table(entities).to_pandas(),
-        features=[f"{view}:{c.name}" for view in VIEWS for c in TABLES[view].features],
+        features=features,
         full_feature_names=True,
         filter_by_created_timestamp=filtered,
     )
     pq.write_table(job.to_arrow(), out, compression="zstd")
 
 
-def run_ours(work: Path, entities: Path, out: Path, memory: str, *, corrected: bool) -> None:
-    request = TrainingRequest(entities, out, ["plate_lookup_v1"], corrected_past=corrected)
+def run_ours(
+    work: Path, entities: Path, out: Path, features: list[str], memory: str, *, corrected: bool
+) -> None:
+    request = TrainingRequest(entities, out, features=features, corrected_past=corrected)
     build_training_set(settings_of(work, memory), request)
 
 
-def one(work: Path, rows: int, way: str) -> None:
+def one(work: Path, rows: int, way: str, features: list[str]) -> None:
     """Run a way in this process, and print its seconds."""
     warnings.simplefilter("ignore")
     entities, out = entity_file(work, rows), out_file(work, rows, way)
@@ -173,14 +188,14 @@ def one(work: Path, rows: int, way: str) -> None:
     if way.startswith("platemill"):
         memory = "250MB" if way == "platemill, small" else "2GB"
         corrected = way == OURS_CORRECTED
-        call = lambda: run_ours(work, entities, out, memory, corrected=corrected)  # noqa: E731
+        call = lambda: run_ours(work, entities, out, features, memory, corrected=corrected)  # noqa: E731
     else:
         if way == "feast + lake":
             store = lake_store(work)
         else:
             store = stock_store(work, "file" if way == "feast file" else "duckdb")
         filtered = way == "feast duckdb, filtered"
-        call = lambda: run_feast(store, entities, out, filtered=filtered)  # noqa: E731
+        call = lambda: run_feast(store, entities, out, features, filtered=filtered)  # noqa: E731
     start, processor = time.perf_counter(), time.process_time()
     call()
     said = {
@@ -190,9 +205,12 @@ def one(work: Path, rows: int, way: str) -> None:
     print(json.dumps(said), flush=True)
 
 
-def limited(work: Path, rows: int, way: str, seconds: float, gib: float) -> dict[str, Any]:
+def limited(
+    work: Path, rows: int, way: str, seconds: float, gib: float, lists: bool
+) -> dict[str, Any]:
     """Run a way in a process of its own, watched every tenth of a second."""
     command = [sys.executable, __file__, "--work", str(work), "--one", way, "--rows", str(rows)]
+    command += [] if lists else ["--without-lists"]
     log = work / f"log-{rows}-{way.replace(' ', '-')}.txt"
     out_file(work, rows, way).unlink(missing_ok=True)
     with (
@@ -225,11 +243,14 @@ def limited(work: Path, rows: int, way: str, seconds: float, gib: float) -> dict
     return {**answer, "ended": ended or f"exit {child.returncode}: {''.join(last)[:200]}"}
 
 
-def compare(work: Path, rows: int, way: str, reference: str) -> dict[str, int]:
+def compare(work: Path, rows: int, way: str, reference: str, features: list[str]) -> dict[str, int]:
     """How many of the rows that were asked about are missing, or have another value."""
     ours, theirs = out_file(work, rows, reference), out_file(work, rows, way)
-    names = [f"{view}__{column.name}" for view in VIEWS for column in TABLES[view].features]
-    types = [sql_type(column.type) for view in VIEWS for column in TABLES[view].features]
+    names = [reference.replace(":", "__") for reference in features]
+    types = [
+        sql_type(TABLES[view].column(name).type)
+        for view, name in (reference.split(":") for reference in features)
+    ]
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         # Some write whole numbers with nulls as floating ones.
@@ -286,17 +307,19 @@ def main() -> None:
         "--work", type=Path, help="folder to work in, kept; default: a temporary one"
     )
     parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--without-lists", action="store_true", help="leave lists of numbers out")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    lists = not given.without_lists
+    asked = references(lists)
     if given.one:
-        one(given.work, given.rows[0], given.one)
+        one(given.work, given.rows[0], given.one, asked)
         return
     with tempfile.TemporaryDirectory(prefix="training-sets-") as folder:
         work = given.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
         made = make(work, given.plates, given.each, given.rows)
-        features = sum(len(TABLES[view].features) for view in VIEWS)
-        print(f"{made}: {sum(made.values()):,} versions, {features} features")
+        print(f"{made}: {sum(made.values()):,} versions, {len(asked)} features")
         figures: dict[str, Any] = {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": f"{os.cpu_count()} CPUs, {psutil.virtual_memory().total >> 30} GiB, "
@@ -305,17 +328,17 @@ def main() -> None:
                 n: version(n) for n in ("duckdb", "feast", "ibis-framework", "pyarrow", "dask")
             },
             "stored": made,
-            "features": features,
+            "features": len(asked),
             "limits": {"seconds": given.limit_seconds, "gib": given.limit_gib},
             "rows": {},
         }
         for rows in given.rows:
             results: dict[str, dict[str, Any]] = {}
             for way in given.ways:
-                found = limited(work, rows, way, given.limit_seconds, given.limit_gib)
+                found = limited(work, rows, way, given.limit_seconds, given.limit_gib, lists)
                 reference = WAYS[way]
                 if "seconds" in found and reference in results:
-                    found |= compare(work, rows, way, reference)
+                    found |= compare(work, rows, way, reference, asked)
                 results[way] = found
                 print(f"{rows:,} {way}: {found}", flush=True)
             show(rows, results)
