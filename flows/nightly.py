@@ -27,6 +27,7 @@ from prefect.runtime import flow_run
 from prefect.states import Failed
 
 from flows.missed import cancel_missed
+from platemill.costs.words import cost_lines
 from platemill.errors import CheckFailed, GenerationConflict, PlatemillError, StageTimeout
 from platemill.launch.deadlines import deadline
 from platemill.launch.heartbeat import Heartbeat
@@ -152,6 +153,7 @@ def nightly(
     days: list[str] | None = None,
     layout: str | None = None,
     run_id: str | None = None,
+    budget: float | None = None,
 ) -> dict[str, Any]:
     """Run one night and return its summary.
 
@@ -161,6 +163,8 @@ def nightly(
         days: only images of these UTC days (YYYY-MM-DD).
         layout: path template; default: the setting.
         run_id: a run that was prepared already.
+        budget: what the night may cost, in the currency of ``node_prices``; days that it does not
+            pay for are left, whole, for another night.
     """
     cancel_missed(get_run_logger())
     settings = load_settings(home=home, layout=layout)
@@ -169,7 +173,7 @@ def nightly(
         night = Night.load(settings, run_id)
     else:
         wanted = frozenset(map(dt.date.fromisoformat, days or ())) or None
-        night = Night.new(settings, run_id or new_run_id(), archives or [], wanted)
+        night = Night.new(settings, run_id or new_run_id(), archives or [], wanted, budget=budget)
     with Heartbeat(night.folder, settings.lease_seconds), night.ending():
         if not prepared:
             night.repair()
@@ -181,15 +185,20 @@ def _run(night: Night) -> dict[str, Any]:
     seen = take_inventory(night)
     waiting = make_plan(night)
     logger.info("%d images seen, %d new", seen, waiting)
-    for warning in night.warnings():
+    left = list(night.left())
+    for warning in (*night.warnings(), *left):
         logger.warning("%s", warning)
     if night.has_work():
         with night.holding(logger.info):
             if night.has_work():
                 counts = recognise(night)
                 logger.info("recognised: %s", counts)
-                check_budget(night)
-                _publish_night(night)
+                for warning in night.left():
+                    if warning not in left:
+                        logger.warning("%s", warning)
+                if night.has_work():
+                    check_budget(night)
+                    _publish_night(night)
             else:
                 logger.info("another run has done it all, nothing is left to do")
     summary = night.finish()
@@ -247,7 +256,9 @@ def _show_checks(rows: list[dict[str, Any]]) -> None:
 
 def _report(summary: dict[str, Any]) -> str:
     lines = [f"# Night {summary['run_id']}", "", "| what | |", "|---|---:|"]
-    lines += [f"| {k.replace('_', ' ')} | {v} |" for k, v in summary.items() if k != "seconds"]
+    told = [(k.replace("_", " "), v) for k, v in summary.items() if k not in ("seconds", "costs")]
+    told += cost_lines(summary.get("costs"))
+    lines += [f"| {name} | {value} |" for name, value in told]
     lines += [f"| {stage}, seconds | {value} |" for stage, value in summary["seconds"].items()]
     return "\n".join(lines)
 

@@ -1,8 +1,8 @@
 """The recognition job: ``python -m ray_jobs.recognize --home H --run-id R`` inside a Ray job.
 
 Recognises every shard of the run's plan that has no record yet. Ends with exit code 0 only if all
-of them have one; ``runs/R/job.json`` says what it ended with, ``runs/R/progress.json`` how far it
-is. Running it again does what is left.
+of them have one, or if the run's budget is spent; ``runs/R/job.json`` says what it ended with,
+``runs/R/progress.json`` how far it is. Running it again does what is left.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
+from platemill.costs.spend import Spend
 from platemill.errors import PlatemillError, ShardsIncomplete
 from platemill.failpoints import failpoint
 from platemill.journal import Journal
@@ -68,13 +69,18 @@ def recognise_plan(settings: Settings, run_id: str) -> None:
     board.show([])
     if not missing:
         return
+    spend = Spend(folder)
+    if spend.has_budget:
+        # Days are published whole, the newest first: so many are, should the money not last.
+        days = {shard.key: shard.day for shard in plan.shards}
+        missing.sort(key=lambda key: days[key], reverse=True)
     queue = ShardQueue(missing, _MAX_ATTEMPTS)
     try:
-        _work(settings, run_id, plan, queue, lake, board)
+        _work(settings, run_id, plan, queue, lake, board, spend)
     finally:
         board.close()
     without = [key for key, record in lake.shards(missing).items() if record is None]
-    if without:
+    if without and not queue.closed:
         why = queue.given_up.get(without[0], "it was not recorded")
         raise ShardsIncomplete(
             f"{len(without)} of {len(records)} shards of run {run_id} have no record after "
@@ -84,7 +90,13 @@ def recognise_plan(settings: Settings, run_id: str) -> None:
 
 
 def _work(
-    settings: Settings, run_id: str, plan: Plan, queue: ShardQueue, lake: Lake, board: _Board
+    settings: Settings,
+    run_id: str,
+    plan: Plan,
+    queue: ShardQueue,
+    lake: Lake,
+    board: _Board,
+    spend: Spend,
 ) -> None:
     import ray
 
@@ -108,6 +120,8 @@ def _work(
                     board.add(record)
                     board.note(record, finished)
                 board.show(crew.live_counts())
+                if not queue.closed and spend.is_over():
+                    _LOG.warning("the budget is spent: %d shards are left", queue.close())
     finally:
         ray.shutdown()
 

@@ -31,6 +31,7 @@ class ShardQueue:
         self._tries: Counter[str] = Counter()
         self._running: set[str] = set()
         self.given_up: dict[str, str] = {}
+        self.closed = False
 
     @property
     def waiting(self) -> int:
@@ -99,7 +100,15 @@ class ShardQueue:
     def give_back(self, key: str) -> None:
         """Who worked on it has to stop and is not to blame: it is handed out next."""
         self._running.discard(key)
-        self._waiting.appendleft(key)
+        if not self.closed:
+            self._waiting.appendleft(key)
+
+    def close(self) -> int:
+        """Hand out nothing more; what is being worked on may end. Returns how many waited."""
+        waiting = len(self._waiting)
+        self._waiting.clear()
+        self.closed = True
+        return waiting
 
     def give_up(self, key: str, why: str) -> None:
         """No further attempt is worth it."""
@@ -108,5 +117,6 @@ class ShardQueue:
 
     def _wait_again(self, key: str) -> None:
         self._running.discard(key)
-        # At the end: should the shard itself be the reason, the others come first.
-        self._waiting.append(key)
+        if not self.closed:
+            # At the end: should the shard itself be the reason, the others come first.
+            self._waiting.append(key)

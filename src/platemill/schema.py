@@ -19,6 +19,8 @@ __all__ = [
     "DERIVED",
     "FACTS",
     "INVENTORY",
+    "LOGS",
+    "RUN_COSTS",
     "SCHEMA_VERSION",
     "STORED",
     "TABLES",
@@ -595,7 +597,71 @@ CHECK_RESULTS = Table(
     tags={"grain": "check"},
 )
 
+RUN_COSTS = Table(
+    "run_costs",
+    "what runs took and cost, beside what was expected; runs that failed are in it, too",
+    (
+        Column("run_id", TEXT, "the run"),
+        Column("run_day", DATE, "the UTC day on which the run began"),
+        Column("outcome", TEXT, "published, nothing_new, or stopped: it failed or was ended"),
+        Column(
+            "stage",
+            TEXT,
+            "inventory, plan, recognise, facts, tiles, checks, features, publish; recognise_start "
+            "and recognise_idle: nodes that wait for their first shard, or for another one; "
+            "between: the time from one stage to the next",
+        ),
+        Column(
+            "day",
+            DATE,
+            "the UTC day of the images that it was spent on; null: of no image",
+            nullable=True,
+        ),
+        Column(
+            "pipeline_version",
+            TEXT,
+            "hash of the weights, the configs and the pre- and post-processing; null: the run had "
+            "no plan yet",
+            nullable=True,
+        ),
+        Column("node_kind", TEXT, "the kind of the nodes, as the price table names it"),
+        Column("images", COUNT, "images of the day that went through the stage", "count"),
+        Column("seconds", SECONDS, "the day's share of the stage's time by the clock", "seconds"),
+        Column("node_seconds", SECONDS, "the day's share of what nodes were up", "seconds"),
+        Column(
+            "price",
+            MEAN,
+            "node_seconds at the price that the run's settings gave; null: they gave none",
+            "currency",
+            True,
+        ),
+        Column("currency", TEXT, "what price is counted in", nullable=True),
+        Column(
+            "estimated_seconds",
+            SECONDS,
+            "what was expected of seconds before the recognition; null: nothing was known",
+            "seconds",
+            True,
+        ),
+        Column("estimated_price", MEAN, "what was expected of price", "currency", True),
+        Column(
+            "cost_per_million_images",
+            MEAN,
+            "price / images, of a million; null without a price or an image",
+            "currency",
+            True,
+        ),
+        Column("through", TIMESTAMP, "the last line of the run's journal that is counted", "UTC"),
+    ),
+    key=("run_id", "stage", "day", "node_kind"),
+    partition="run_day",
+    tags={"grain": "run, stage, day and kind of node"},
+)
+
+# What tells of nights and not of the archive: what a rollback takes back was done and paid.
+LOGS = (CHECK_RESULTS, RUN_COSTS)
+
 # What has files, in the order in which it is written.
-STORED = (*FACTS, *TILES, CHECK_RESULTS)
+STORED = (*FACTS, *TILES, *LOGS)
 
 TABLES: dict[str, Table] = {table.name: table for table in (*STORED, *DERIVED)}

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, PositiveFloat, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from platemill.errors import ConfigurationError
 
@@ -217,6 +218,13 @@ class Settings(BaseSettings):
     online_staging_database: int = Field(
         1, ge=0, description="Redis database in which a night is prepared; it belongs to no other"
     )
+    node_prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        {},
+        description="what an hour of a node costs, by its kind, as JSON: "
+        '`{"cpu": 0.10, "gpu": 0.53}`; default: no prices are shown, only node-hours '
+        "(docs/costs.md)",
+    )
+    currency: str = Field("USD", min_length=1, description="what prices are counted in")
     failpoints: Path | None = Field(
         None, description="for tests only: the folder that arms failpoints (docs/reliability.md)"
     )
@@ -332,6 +340,9 @@ def load_settings(**given: object) -> Settings:
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
         )
         raise ConfigurationError(f"wrong settings: {problems}") from None
+    except SettingsError as error:
+        # A table that is no JSON: pydantic names the field, and its cause what is wrong.
+        raise ConfigurationError(f"wrong settings: {error}: {error.__cause__}") from None
     paths = {"home": settings.home.expanduser().resolve()}
     if settings.profile is not None:
         paths["profile"] = settings.profile.expanduser().resolve()

@@ -101,7 +101,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[FailingNig
 
     def run_flow(night: FailingNight) -> Any:
         night.folder = tmp_path
-        monkeypatch.setattr(edge.Night, "new", lambda *_: night)
+        monkeypatch.setattr(edge.Night, "new", lambda *_, **_given: night)
         return edge.nightly(home=str(tmp_path), archives=["/somewhere"])
 
     return run_flow

@@ -87,3 +87,18 @@ def test_a_lost_node_is_neither_a_failure_nor_a_death_but_there_is_an_end_to_it(
     queue.lost("a", "and again")
     assert queue.finished
     assert queue.given_up == {"a": "3 nodes were lost while they worked on it, the last: and again"}
+
+
+def test_a_closed_queue_hands_out_nothing_more() -> None:
+    queue = ShardQueue(["a", "b", "c", "d"], 3)
+    queue.take()
+    queue.take()
+    assert queue.close() == 2
+    assert queue.take() is None
+    assert not queue.finished
+    queue.failed("a", "there is no second try")
+    queue.done("b")
+    assert queue.finished
+    queue.give_back("a")
+    assert queue.finished
+    assert queue.closed

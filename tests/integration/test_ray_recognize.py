@@ -20,7 +20,7 @@ from planned_night import RUN, plan_all, recognise, rows_of
 from small_server import SmallServer, plates_of
 
 from platemill.errors import ServerUnavailable, ShardsIncomplete
-from platemill.journal import read_journal
+from platemill.journal import Journal, read_journal
 from platemill.lake import open_lake
 from platemill.launch.clusters.private import PrivateCluster
 from platemill.launch.records import JobProgress
@@ -253,3 +253,33 @@ def test_a_shard_that_always_fails_is_given_up_and_the_others_are_kept(
     assert [event["attempt"] for event in failures] == [1, 2, 3]
     assert all(poisoned.key in event["why"] for event in failures)
     assert one_of(events, "node_down")["why"] == "job ended"
+
+
+def test_a_job_whose_budget_is_spent_begins_nothing_more_and_ends_well(
+    cluster: PrivateCluster, archive: Path, tmp_path: Path
+) -> None:
+    # The job looks at its budget every five seconds: by then it must not be through.
+    with SmallServer(seconds=2.0) as slow:
+        settings, plan = prepared(tmp_path / "home", archive, triton_address=slow.address)
+        journal = Journal(settings.runs / RUN)
+
+        def estimate(budget: float) -> None:
+            prices = {"per_hour": {"cpu": 1.0}, "currency": "EUR"}
+            images = {str(day): 1 for day in plan.days}
+            journal.write(
+                "estimate", pipeline_version="p1", images=images, prices=prices, budget=budget
+            )
+
+        def spend_it(progress: JobProgress) -> None:
+            if progress.shards_done == 1:
+                estimate(1e-9)
+
+        estimate(1e9)
+        log = recognise(cluster, settings, spend_it)
+    assert "the budget is spent" in log
+    lake = open_lake(settings)
+    recorded = [shard for shard in plan.shards if lake.shard(shard.key) is not None]
+    assert 0 < len(recorded) < len(plan.shards)
+    # The newest day came first.
+    newest = [shard for shard in plan.shards if shard.day == max(plan.days)]
+    assert set(recorded) <= set(newest) or set(newest) <= set(recorded)

@@ -18,6 +18,7 @@ from platemill.cli.evaluate import evaluate
 from platemill.cli.generations import generations
 from platemill.cli.lookup import lookup
 from platemill.cli.output import stderr
+from platemill.cli.plan import plan
 from platemill.cli.profile import profile_app
 from platemill.cli.quarantine import quarantine_app
 from platemill.cli.rollback import rollback
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(schedule)
+app.command()(plan)
 app.command()(sql)
 app.command()(lookup)
 app.command()(training_set)

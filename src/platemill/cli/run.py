@@ -18,13 +18,15 @@ from platemill.cli.output import (
     stderr,
     stdout,
 )
+from platemill.costs.words import cost_lines
 from platemill.errors import ConfigurationError
 from platemill.settings import load_settings
 
-__all__ = ["print_summary", "run"]
+__all__ = ["days_given", "print_summary", "run"]
 
 
-def _days(given: list[str]) -> frozenset[dt.date] | None:
+def days_given(given: list[str]) -> frozenset[dt.date] | None:
+    """The days of ``--day``; None if there is none."""
     try:
         return frozenset(dt.date.fromisoformat(day) for day in given) or None
     except ValueError as error:
@@ -56,6 +58,14 @@ def run(
             "publishing. Default: the setting, 0.01.",
         ),
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PRICE",
+            help="What the night may cost, by PLATEMILL_NODE_PRICES. Days that it does not pay for "
+            "are left, whole, for another night; the newest come first (docs/costs.md).",
+        ),
+    ] = None,
     rehash: Annotated[
         bool,
         typer.Option("--rehash", help="Read every image anew, as if size and time said nothing."),
@@ -81,7 +91,7 @@ def run(
         rehash=rehash or None,
         lease_wait_seconds=wait,
     )
-    summary = run_night(settings, archive, _days(day), console=stderr)
+    summary = run_night(settings, archive, days_given(day), console=stderr, budget=budget)
     if json:
         print_json(summary)
         return
@@ -94,11 +104,18 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         for what in ("deleted", "returned"):
             if summary[f"images_{what}"]:
                 stdout.print(f"{summary[f'images_{what}']:,} images were marked as {what}.")
+        if summary.get("images_left"):
+            stdout.print(
+                f"No day was finished within the budget: {summary['images_left']:,} images of "
+                f"{summary['days_left']} days are left; generation {summary['generation']} stands."
+            )
+            return
         stdout.print(
             f"Nothing new in {summary['images_seen']:,} images; "
             f"generation {summary['generation']} stands."
         )
         return
-    rows = [(name, value) for name, value in summary.items() if name != "seconds"]
+    rows = [(name, value) for name, value in summary.items() if name not in ("seconds", "costs")]
+    rows += cost_lines(summary.get("costs"))
     rows += [(f"seconds: {stage}", value) for stage, value in summary["seconds"].items()]
     print_table(("night", ""), [(name.replace("_", " "), value) for name, value in rows])

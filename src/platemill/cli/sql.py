@@ -25,7 +25,7 @@ def sql(
 
     Tables: images, recognitions, plate_day_v1, plate_week_v1, plate_month_v1, camera_day_v1,
     camera_week_v1, camera_month_v1, plate_camera_day_v1, image_recognitions_v1,
-    plate_trailing_v1, camera_trailing_v1, check_results, generation.
+    plate_trailing_v1, camera_trailing_v1, check_results, run_costs, generation.
     docs/data-dictionary.md describes every column.
 
         platemill sql --home ./home "SELECT plate, sum(sightings) FROM plate_day_v1 GROUP BY 1"

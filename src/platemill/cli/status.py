@@ -11,7 +11,7 @@ from platemill.settings import load_settings
 __all__ = ["status"]
 
 # What fits a terminal; ``--json`` has all.
-_RUN = ("run_id", "state", "generation", "images_new", "quarantined", "plates", "seconds")
+_RUN = ("run_id", "state", "generation", "images_new", "quarantined", "plates", "seconds", "price")
 _GENERATION = ("generation", "created_at", "run_id", "days", "images", "recognitions", "bytes")
 
 

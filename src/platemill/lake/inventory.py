@@ -39,6 +39,7 @@ __all__ = [
     "SavedInventory",
     "load_inventory",
     "newest_inventory",
+    "preview_inventory",
     "rows_by_day",
     "save_inventory",
 ]
@@ -117,6 +118,19 @@ class SavedInventory:
         return {entry.path for entry in self.days.values()}
 
 
+@dataclass(frozen=True)
+class _Preview(SavedInventory):
+    """An inventory of which some days were not written. ``held``: their rows."""
+
+    held: Mapping[date, pa.Table] = field(default_factory=dict)
+
+    def read(self, day: date, columns: Sequence[str] | None = None) -> pa.Table:
+        """As of a saved one."""
+        if day not in self.held:
+            return super().read(day, columns)
+        return self.held[day].select(INVENTORY.arrow.names if columns is None else list(columns))
+
+
 def load_inventory(storage: Storage, number: int) -> SavedInventory:
     """A saved inventory by its number; 0 is the empty one before the first.
 
@@ -181,8 +195,7 @@ def save_inventory(
     Returns:
         The inventory that holds all of it, which other runs may have added to as well.
     """
-    delta = delta.select(INVENTORY.arrow.names).cast(INVENTORY.arrow)
-    delta = delta.sort_by([("day", "ascending"), ("uri", "ascending")]).combine_chunks()
+    delta = _in_order(delta)
     if moved is None:
         moved = INVENTORY.arrow.empty_table()
     left_days = set(moved["day"].unique().to_pylist())
@@ -197,9 +210,7 @@ def save_inventory(
         for day in sorted(parts.keys() | left_days | since):
             here = parts.get(day, INVENTORY.arrow.empty_table())
             before = newest.read(day)
-            gone = delta["uri"]
-            if day not in since:
-                gone = pa.chunked_array([*here["uri"].chunks, *moved["uri"].chunks], pa.string())
+            gone = delta["uri"] if day in since else _gone(here, moved)
             entry = _merge_day(storage, newest, day, before, here, gone)
             if entry is None:
                 days.pop(day, None)
@@ -215,6 +226,40 @@ def save_inventory(
             return made
 
 
+def preview_inventory(base: SavedInventory, delta: pa.Table, moved: pa.Table) -> SavedInventory:
+    """What ``save_inventory`` would save if nobody else saved meanwhile; nothing is written.
+
+    Args:
+        base: the newest inventory.
+        delta: as for ``save_inventory``; its rows stay in memory.
+        moved: as for ``save_inventory``.
+    """
+    parts = rows_by_day(_in_order(delta))
+    days, held = dict(base.days), {}
+    for day in sorted(parts.keys() | set(moved["day"].unique().to_pylist())):
+        here = parts.get(day, INVENTORY.arrow.empty_table())
+        before = base.read(day)
+        rows = _merged(before, here, _gone(here, moved))
+        if rows is None:
+            continue
+        if rows.num_rows:
+            held[day] = rows
+            days[day] = DayEntry("", rows.num_rows, 0, digest_of_inventory(rows))
+        else:
+            days.pop(day, None)
+    return _Preview(base.storage, base.number, days, held)
+
+
+def _in_order(delta: pa.Table) -> pa.Table:
+    delta = delta.select(INVENTORY.arrow.names).cast(INVENTORY.arrow)
+    return delta.sort_by([("day", "ascending"), ("uri", "ascending")]).combine_chunks()
+
+
+def _gone(here: pa.Table, moved: pa.Table) -> Any:
+    """The URIs whose rows on a day are replaced by others, or are on another day now."""
+    return pa.chunked_array([*here["uri"].chunks, *moved["uri"].chunks], pa.string())
+
+
 def _merge_day(
     storage: Storage,
     newest: SavedInventory,
@@ -223,12 +268,8 @@ def _merge_day(
     here: pa.Table,
     gone: Any,
 ) -> DayEntry | None:
-    stays = before.filter(pc.invert(pc.is_in(before["uri"], value_set=gone)))
-    if stays.num_rows == before.num_rows and not here.num_rows:
-        return newest.days.get(day)
-    rows = here if not stays.num_rows else pa.concat_tables([stays, here]).sort_by("uri")
-    rows = rows.combine_chunks()
-    if rows.equals(before.combine_chunks()):
+    rows = _merged(before, here, gone)
+    if rows is None:
         return newest.days.get(day)
     prefix = f"{_FOLDER}/day={day.isoformat()}/{newest.number + 1:08d}-"
     failpoint("inventory.day.before")
@@ -236,6 +277,16 @@ def _merge_day(
     if entry is None:
         return None
     return DayEntry(entry.path, entry.rows, entry.bytes, digest_of_inventory(rows))
+
+
+def _merged(before: pa.Table, here: pa.Table, gone: Any) -> pa.Table | None:
+    """A day's rows with others in the place of those that are gone; None: nothing changes."""
+    stays = before.filter(pc.invert(pc.is_in(before["uri"], value_set=gone)))
+    if stays.num_rows == before.num_rows and not here.num_rows:
+        return None
+    rows = here if not stays.num_rows else pa.concat_tables([stays, here]).sort_by("uri")
+    rows = rows.combine_chunks()
+    return None if rows.equals(before.combine_chunks()) else rows
 
 
 def rows_by_day(rows: pa.Table) -> dict[date, pa.Table]:

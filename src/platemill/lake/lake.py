@@ -7,6 +7,7 @@
     tiles/<table>/<period>=<first day>/<token>-<hash>.parquet
     history/<table>/<period>=<first day>/<token>-<hash>.parquet   rows corrected since
     check_results/day=2026-05-02/<token>-<hash>.parquet   what the checks of a day's nights found
+    run_costs/run_day=2026-05-02/<token>-<hash>.parquet   what the runs of a day took
     _generations/00000001.json                      the manifests; the greatest is current
     _shards/<key>.json                              one a shard, created by the attempt that won
     _staging/<key>/<attempt>-images.parquet         rows on their way to the facts

@@ -27,12 +27,12 @@ from platemill.lake.lake import Lake
 from platemill.lake.lease import spent_links
 from platemill.lake.shards import ShardRecord
 from platemill.lake.storage import Entry
-from platemill.schema import CHECK_RESULTS, FACTS
+from platemill.schema import FACTS, LOGS
 
 __all__ = ["Waste", "cached_waste", "doomed_generations", "find_waste", "remove_waste"]
 
 _CHECK_EVERY = 200
-_DATA = (*(table.name for table in FACTS), "tiles", "history", CHECK_RESULTS.name)
+_DATA = (*(table.name for table in FACTS), "tiles", "history", *(table.name for table in LOGS))
 
 
 @dataclass(frozen=True)

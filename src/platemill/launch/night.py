@@ -50,6 +50,7 @@ def run_night(
     *,
     console: Console,
     retry: Sequence[str] = (),
+    budget: float | None = None,
 ) -> dict[str, Any]:
     """Run one night and return its summary.
 
@@ -59,17 +60,19 @@ def run_night(
         days: only images of these UTC days; None for all.
         console: where progress and warnings go.
         retry: URIs of quarantined images: the night is over exactly these, and no archive is named.
+        budget: what the night may cost; days that it does not pay for are left, whole.
 
     Returns:
         ``run_id, generation, images_seen, images_new, images_deleted, images_returned,
-        recognised, no_plate, quarantined, plates, images_per_second`` and ``seconds`` by stage.
+        recognised, no_plate, quarantined, plates, images_per_second``, ``costs`` and ``seconds`` by
+        stage, and ``days_left, images_left`` if the budget left any.
 
     Raises:
         ConfigurationError: an archive or a setting is wrong.
         CheckFailed: a check failed; nothing was published.
         RetryableError: a part did not answer or died; what was recognised is kept.
     """
-    night = Night.new(settings, new_run_id(), archives, days, retry)
+    night = Night.new(settings, new_run_id(), archives, days, retry, budget)
     with Heartbeat(night.folder, settings.lease_seconds) as heart:
         with night.ending():
             night.repair()
@@ -78,7 +81,7 @@ def run_night(
                     lambda done: status.update(f"taking the inventory … {done:,} files")
                 )
             night.plan()
-            for warning in night.warnings():
+            for warning in (*night.warnings(), *night.left()):
                 console.print(f"warning: {warning}", style="yellow", markup=False)
             if not night.has_work():
                 return night.finish()

@@ -7,7 +7,7 @@ import datetime as dt
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +20,10 @@ import pyarrow.parquet as pq
 
 from platemill.archive.inventory import Found, take_inventory
 from platemill.archive.retry import retry_inventory
+from platemill.costs.actual import totals
+from platemill.costs.choice import choose_days, require_prices
+from platemill.costs.estimate import DayWork, Estimate
+from platemill.costs.history import rows_of_run
 from platemill.documents import write_json
 from platemill.errors import GenerationConflict, LeaseHeld, ShardsIncomplete, error_record
 from platemill.failpoints import failpoint
@@ -29,6 +33,7 @@ from platemill.lake import ShardRecord, open_lake
 from platemill.lake.inventory import load_inventory, newest_inventory, save_inventory
 from platemill.lake.lease import PUBLISH, Holder, day_lease
 from platemill.lake.storage import plain
+from platemill.launch.outlook import LeftDays, Outlook, is_private
 from platemill.launch.progress import WaitProgress
 from platemill.launch.recognition import run_recognition
 from platemill.launch.records import JobProgress, write_tried
@@ -43,6 +48,7 @@ from platemill.warehouse.check_results import record_results
 from platemill.warehouse.checks import REPORT, run_checks
 from platemill.warehouse.facts import Draft, merge_facts
 from platemill.warehouse.publish import finish_publish, publish
+from platemill.warehouse.run_costs import record_run_costs
 from platemill.warehouse.tiles import build_tiles
 
 __all__ = ["ERROR", "STOPPED", "Night", "Request"]
@@ -69,6 +75,8 @@ class Request:
     started_at: dt.datetime
     retry: tuple[str, ...] = ()
     """URIs of quarantined images: the night is over exactly these, and names no archive."""
+    budget: float | None = None
+    """What the night may cost, in the currency of the price table."""
 
     def save(self, folder: Path) -> None:
         """Write it into the run's folder."""
@@ -79,6 +87,7 @@ class Request:
             "layout": self.layout,
             "started_at": self.started_at.isoformat(),
             "retry": list(self.retry),
+            "budget": self.budget,
         }
         write_json(folder / _REQUEST, document)
 
@@ -93,6 +102,7 @@ class Request:
             layout=said["layout"],
             started_at=dt.datetime.fromisoformat(said["started_at"]),
             retry=tuple(said["retry"]),
+            budget=said.get("budget"),
         )
 
 
@@ -123,10 +133,16 @@ class Night:
         archives: Sequence[str],
         days: frozenset[dt.date] | None,
         retry: Sequence[str] = (),
+        budget: float | None = None,
     ) -> Self:
-        """Prepare a new run and its folder."""
+        """Prepare a new run and its folder.
+
+        Raises:
+            ConfigurationError: there is a budget, but no price.
+        """
+        require_prices(settings, budget)
         now = dt.datetime.now(dt.UTC)
-        request = Request(run_id, tuple(archives), days, settings.layout, now, tuple(retry))
+        request = Request(run_id, tuple(archives), days, settings.layout, now, tuple(retry), budget)
         night = cls(settings, request)
         night.folder.mkdir(parents=True)
         request.save(night.folder)
@@ -218,7 +234,13 @@ class Night:
         return taken.save(self.folder, saved.number)
 
     def plan(self) -> int:
-        """Divide what is new into shards of one day; returns the number of new images."""
+        """Divide what is new into shards of one day; returns the number of new images.
+
+        Of a night with a budget, those of the days that it is expected to pay for.
+
+        Raises:
+            ConfigurationError: the budget pays for no day, or a kind of node has no price.
+        """
         if not (self.folder / "plan.json").exists():
             with self._timed("plan"):
                 found = self.inventory()
@@ -233,13 +255,54 @@ class Night:
                     days=self._request.days,
                     again=frozenset(self._request.retry),
                 )
+        if self._request.budget is not None and self._left.why is None:
+            choice = choose_days(self._outlook.work(self._plan), self._request.budget, self._expect)
+            self._leave([work.day for work in choice.left], "estimate")
         return self._plan.total
+
+    def _expect(self, work: Sequence[DayWork]) -> Estimate:
+        return self._outlook.expect(work, self._seconds())
+
+    @cached_property
+    def _outlook(self) -> Outlook:
+        return Outlook(self._settings, self._lake, self._plan.pipeline_version)
+
+    @property
+    def _left(self) -> LeftDays:
+        """What the budget left for another night."""
+        return LeftDays.load(self.folder)
+
+    def _leave(self, days: Collection[dt.date], why: str) -> None:
+        """Take days out of the plan, whole; what is recorded of them is there for another run."""
+        plan, left = self._plan, self._left
+        images = Counter(dict(left.images))
+        for shard in plan.shards:
+            if shard.day in days:
+                images[shard.day] += shard.images
+        if days:
+            plan.without(days).save_document(self.folder)
+            self.__dict__.pop("_plan", None)
+            self._journal.write(
+                "budget",
+                budget=self._request.budget,
+                why=why,
+                days_left=sorted(map(str, images)),
+                images_left=images.total(),
+            )
+        # At last: before this is there, it is decided anew, over what the plan still has.
+        LeftDays(dict(images), why).save(self.folder)
+
+    def left(self) -> list[str]:
+        """What the budget left for another night, for people: a line, or none."""
+        return self._left.told(self._request.budget, self._settings.currency)
 
     def has_work(self) -> bool:
         """Whether there is an image to recognise or to mark, or another version to publish."""
         plan = self._plan
         current = self._lake.current()
         stale = current is not None and current.pipeline_version != plan.pipeline_version
+        # A version of which the budget pays for no image yet is not published.
+        stale = stale and not self._left.images
         return bool(plan.shards) or bool(plan.changes.marks.num_rows) or stale
 
     def warnings(self) -> list[str]:
@@ -257,6 +320,8 @@ class Night:
     def recognise(self, progress: Callable[[JobProgress], None]) -> dict[str, int]:
         """Recognise every shard without a record in a Ray job; returns images by status.
 
+        A night that has spent its budget leaves the days that are not done for another one.
+
         Raises:
             ServerUnavailable: Ray or Triton does not answer.
             ShardsIncomplete: the job ended before every shard was recorded.
@@ -265,9 +330,32 @@ class Night:
         with self._timed("recognise"):
             self._try_again()
             recorded = self._lake.shards(shard.key for shard in plan.shards)
+            if plan.shards:
+                self._foretell()
             if not all(recorded.values()):
                 run_recognition(self._settings, self.run_id, progress)
+        if self._request.budget is not None:
+            recorded = self._lake.shards(shard.key for shard in plan.shards)
+            unfinished = {shard.day for shard in plan.shards if recorded[shard.key] is None}
+            if unfinished:
+                self._leave(unfinished, "spent")
         return _by_status(self._records())
+
+    def _foretell(self) -> None:
+        """Write down what is expected, under which prices, before money is spent on nodes."""
+        work = self._outlook.work(self._plan)
+        expected = self._expect(work)
+        self._journal.write(
+            "estimate",
+            pipeline_version=self._plan.pipeline_version,
+            images={str(day.day): day.images for day in work},
+            private=is_private(self._settings),
+            prices=expected.prices.to_json(),
+            budget=self._request.budget,
+            reserve=expected.reserve,
+            expected=expected.expected(),
+            rates=None if expected.rates is None else expected.rates.to_json(),
+        )
 
     def _try_again(self) -> None:
         """Forget records of runs before that would keep images from another try."""
@@ -409,7 +497,7 @@ class Night:
         found, asked = self.inventory(), self._request
         inventory = load_inventory(self._lake.storage, found.saved)
         unseen = Found.unseen(self.folder)["uri"]
-        days = {*self._plan.touched_days, *self._drafted().days}
+        days = {*self._plan.touched_days, *self._drafted().days} - self._left.images.keys()
         for day in sorted(days if asked.days is None else days & asked.days):
             rows = inventory.read(day, ["uri", "day", "deleted_at"])
             if asked.retry:
@@ -429,6 +517,8 @@ class Night:
         """
         with self._timed("features"):
             staged = stage_online(self._settings, self._drafted(), progress=progress)
+        # Once, before the commit: trying that again has to give the same manifest.
+        self._draft = record_run_costs(self._settings, self._drafted())
         return {"written": staged.written, "compared": staged.compared}
 
     def publish(self) -> int:
@@ -466,6 +556,8 @@ class Night:
             **_by_status(records),
             "plates": sum(record.plates for record in records),
             "images_per_second": round(plan.total / busy, 2) if busy else 0.0,
+            **self._left.summary(),
+            "costs": totals(rows_of_run(self._settings, self.folder)),
             "seconds": {**seconds, "total": round(self._elapsed(), 3)},
         }
         failpoint("night.summary.before")
@@ -502,6 +594,7 @@ class Night:
 
     def _plan_again(self) -> None:
         (self.folder / "plan.json").unlink(missing_ok=True)
+        LeftDays.forget(self.folder)
         self.__dict__.pop("_plan", None)
         self.plan()
 

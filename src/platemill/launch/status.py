@@ -65,9 +65,14 @@ def _run(folder: Path) -> dict[str, Any]:
     if (folder / "summary.json").exists():
         summary = json.loads((folder / "summary.json").read_text())
         row["state"] = "published" if summary["images_new"] else "nothing new"
+        if summary.get("images_left") and not summary["images_new"]:
+            row["state"] = "budget spent"
         seconds = summary.pop("seconds")
         row |= {name: value for name, value in summary.items() if name != "run_id"}
         row["seconds"] = seconds["total"]
+        # Summaries of before costs were counted have none.
+        costs = summary.get("costs") or {}
+        row |= {name: costs.get(name) for name in ("node_hours", "price", "currency")}
     elif (folder / ERROR).exists():
         error = json.loads((folder / ERROR).read_text())
         row |= {"state": "failed", "error": f"{error['error']}: {error['text']}"}

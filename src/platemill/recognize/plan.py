@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +40,7 @@ __all__ = [
     "Plan",
     "PlannedImage",
     "Shard",
+    "bytes_by_day",
     "make_plan",
     "plan_day",
     "waiting_of",
@@ -157,6 +158,14 @@ class Plan:
         left = self.changes.left if self.shards else frozenset[date]()
         return tuple(sorted({*self.days, *left, *marked}))
 
+    def without(self, days: Collection[date]) -> Plan:
+        """This plan, less what it would do on some days; their images wait for another one."""
+        marks = self.changes.marks
+        there: Any = pc.is_in(marks["day"], value_set=pa.array(sorted(days), pa.date32()))
+        changes = replace(self.changes, marks=marks.filter(pc.invert(there)))
+        shards = tuple(shard for shard in self.shards if shard.day not in days)
+        return replace(self, shards=shards, changes=changes)
+
     @property
     def table(self) -> pa.Table:
         """The images of all shards in order; reads everything."""
@@ -231,6 +240,17 @@ class Plan:
             changes,
             document["inventory"],
         )
+
+
+def bytes_by_day(folder: Path) -> dict[date, int]:
+    """The size of the encoded images of a saved plan, by day."""
+    found: dict[date, int] = {}
+    with pq.ParquetFile(folder / _IMAGES_FILE) as file:
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group, columns=["day", "byte_size"])
+            day = rows["day"][0].as_py()
+            found[day] = found.get(day, 0) + pc.sum(rows["byte_size"]).as_py()
+    return found
 
 
 class _FileGroups:

@@ -6,7 +6,15 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from platemill.schema import CHECK_RESULTS, DERIVED, FACTS, SCHEMA_VERSION, TILES, Table
+from platemill.schema import (
+    CHECK_RESULTS,
+    DERIVED,
+    FACTS,
+    RUN_COSTS,
+    SCHEMA_VERSION,
+    TILES,
+    Table,
+)
 from platemill.warehouse.duck import sql_type
 
 __all__ = ["dictionary", "main"]
@@ -35,6 +43,7 @@ def dictionary() -> str:
         *_section("Tiles", TILES),
         *_section("Trailing windows", DERIVED),
         *_section("Checks", [CHECK_RESULTS]),
+        *_section("Costs", [RUN_COSTS]),
     ]
     return "\n".join(parts)
 

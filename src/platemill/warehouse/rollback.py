@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from platemill.errors import ConfigurationError
 from platemill.lake import Generation
 from platemill.lake.generation import Kind, Partitions
-from platemill.schema import CHECK_RESULTS, FACTS, SCHEMA_VERSION
+from platemill.schema import FACTS, LOGS, SCHEMA_VERSION
 from platemill.warehouse.draft import NO_FENCES, Draft, time_after
 
 __all__ = ["draft_rollback", "holds_the_same"]
@@ -25,8 +25,9 @@ def draft_rollback(
 ) -> Draft:
     """Begin a generation with the tables, history and pipeline version of an older one.
 
-    Nothing is written: the older one's files are named again. ``check_results`` stays as it is:
-    what was found out about the nights that are taken back is why they are.
+    Nothing is written: the older one's files are named again. ``check_results`` and ``run_costs``
+    stay as they are: what was found out about the nights that are taken back is why they are, and
+    they were paid.
 
     Args:
         current: the current generation.
@@ -51,7 +52,7 @@ def draft_rollback(
         created_at=time_after(current, now or datetime.now(UTC)),
         kind=Kind.ROLLBACK,
         restores=target.number,
-        tables={**target.tables, CHECK_RESULTS.name: current.partitions(CHECK_RESULTS.name)},
+        tables={**target.tables, **{log.name: current.partitions(log.name) for log in LOGS}},
         fences={**current.fences, **fences},
     )
     changed = {
@@ -69,7 +70,7 @@ def draft_rollback(
 
 
 def holds_the_same(one: Generation, other: Generation) -> bool:
-    """Whether readers see the same in both, but for what checks found."""
+    """Whether readers see the same in both, but for what is told of the nights."""
     return (_shown(one), one.history, one.pipeline_version) == (
         _shown(other),
         other.history,
@@ -78,8 +79,5 @@ def holds_the_same(one: Generation, other: Generation) -> bool:
 
 
 def _shown(generation: Generation) -> dict[str, Partitions]:
-    return {
-        name: partitions
-        for name, partitions in generation.tables.items()
-        if name != CHECK_RESULTS.name
-    }
+    logs = {table.name for table in LOGS}
+    return {name: files for name, files in generation.tables.items() if name not in logs}

@@ -13,7 +13,7 @@ from chaos.world import Fact
 from platemill.lake.generation import Generation
 from platemill.lake.inventory import newest_inventory
 from platemill.lake.storage import LocalStorage
-from platemill.schema import CHECK_RESULTS, TABLES
+from platemill.schema import LOGS, TABLES
 
 __all__ = ["Contents", "contents_of", "differences", "generations_of", "hashes_of", "lies"]
 
@@ -22,8 +22,8 @@ Contents = dict[str, list[str]]
 
 # When and by which attempt a row was made is not what it says.
 _ATTEMPT = frozenset({"run_id", "processed_at", "created_at", "created_timestamp", "attempts"})
-# What checks found is the log of the nights that there were, not of what is in the archive.
-_LOGS = frozenset({CHECK_RESULTS.name})
+# These tell of the nights that there were, not of what is in the archive.
+_LOGS = frozenset(table.name for table in LOGS)
 # Of these only whether there is a time: it is the clock's.
 _WHETHER = frozenset({"deleted_at"})
 

@@ -10,6 +10,7 @@ import pytest
 COMMANDS = [
     "run",
     "schedule",
+    "plan",
     "sql",
     "lookup",
     "training-set",
@@ -56,6 +57,10 @@ def test_help_teaches(command: str) -> None:
         ("quarantine", "list", "--home", "/tmp/x", "--day", "4 May"),
         ("quarantine", "retry"),
         ("run", "--home", "/tmp/x", "--archive", "/tmp", "--wait", "-1"),
+        ("run", "--home", "/tmp/x", "--archive", "/tmp", "--budget", "5"),
+        ("plan", "--home", "/tmp/x"),
+        ("plan", "--home", "/tmp/x", "--archive", "/nowhere/at/all"),
+        ("plan", "--home", "/tmp/x", "--archive", "/tmp", "--budget", "5"),
         ("rollback", "--home", "/tmp/x"),
         ("schedule", "--home", "/tmp/x", "--archive", "/tmp"),
         ("schedule", "--home", "/tmp/x", "--archive", "/tmp", "--cron", "2 o'clock"),

@@ -1,0 +1,1 @@
+"""What nights take and cost: counted from their journals, and expected of the next one."""
