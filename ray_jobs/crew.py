@@ -270,14 +270,10 @@ class Crew:
         server = self._staff.servers.get(hired.node)
         return None if server is None else server.address
 
-    def _place(self, hired: Hired) -> str:
-        """What shares a server with it: its node, or everybody where the servers are given."""
-        return hired.node if hired.given is None else ""
-
     def _fill(self, hired: Hired) -> None:
         if not hired.connected or self._turnover.is_leaving(hired):
             return
-        patient = self._ward.at(self._place(hired))
+        patient = self._ward.at(hired.place)
         if patient is not None:
             self._step(patient, hired)
             return
@@ -358,8 +354,8 @@ class Crew:
 
     def _step(self, patient: Patient, hired: Hired) -> None:
         """Do the next step of an isolation, as soon as nobody else works at its place."""
-        place = self._place(hired)
-        if patient.busy or any(w.shards for w in self._staff.workers if self._place(w) == place):
+        place = hired.place
+        if patient.busy or any(w.shards for w in self._staff.workers if w.place == place):
             return
         step = patient.isolation.step
         images = self._images(patient.key)
@@ -453,7 +449,7 @@ class Crew:
 
     def _not_well(self, hired: Hired, error: ServerUnavailable) -> None:
         """Triton died or hung where no image can be to blame."""
-        if hired.given is None and self._turnover.is_gone(hired.node, first_line(error)):
+        if hired.place and self._turnover.is_gone(hired.node, first_line(error)):
             return
         if hired.address == self._address(hired):
             self._count_death(f"Triton cannot recognise a grey picture: {first_line(error)}")

@@ -49,6 +49,15 @@ class Hired:
     # Its node has no use: it holds the place, so that nobody else is sent there.
     benched: bool = False
 
+    @property
+    def place(self) -> str:
+        """What shares its server: its node, or everybody where the servers are given.
+
+        A server that is given on loopback is its node's own all the same: a pod's, say.
+        """
+        given = (self.given or "").rpartition(":")[0]
+        return self.node if given in ("", "127.0.0.1", "localhost", "[::1]") else ""
+
 
 @dataclass(eq=False)
 class Server:

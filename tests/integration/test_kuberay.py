@@ -425,6 +425,7 @@ def test_what_cannot_work_is_said_before_anything_is_made(
     refused("no RayJob nobody", kuberay_template="nobody")
     refused("cannot be read", kuberay_template=str(tmp_path / "none.yaml"))
     refused("hold 32 at most", workers=33)
+    refused("hold 0 at most", worker_resources={"t4": 1.0})
     fake.faults["GET"] = [403]
     refused("rights.yaml")
     fake.knows_kuberay = False

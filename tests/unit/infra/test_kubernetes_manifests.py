@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -247,7 +248,12 @@ def test_tritons_place_is_beside_the_worker(overlay: str) -> None:
     assert {m["mountPath"] for m in fetched["volumeMounts"]} == {"/mill", "/models"}
     assert {"name": "models", "mountPath": "/models", "readOnly": True} in triton["volumeMounts"]
     # A node that is taken back leaves time to give back its shards.
-    assert pod["spec"]["terminationGracePeriodSeconds"] >= 45
+    (drain,) = (
+        int(variable["value"])
+        for variable in ray_worker["env"]
+        if variable["name"] == "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+    )
+    assert 30 <= drain < pod["spec"]["terminationGracePeriodSeconds"]
 
 
 def test_each_overlay_asks_for_its_machines() -> None:
@@ -278,7 +284,9 @@ def test_the_counts_fit_each_other(overlay: str) -> None:
     ray_worker = container(group["template"], "ray-worker")
     assert group["rayStartParams"]["num-cpus"] == ray_worker["resources"]["requests"]["cpu"]
     settings = objects(overlay, "ConfigMap")["platemill-settings"]["data"]
-    assert int(settings["PLATEMILL_WORKERS"]) <= capacity(rayjob)
+    need = {"CPU": 1.0, **json.loads(settings.get("PLATEMILL_WORKER_RESOURCES", "{}"))}
+    assert int(settings["PLATEMILL_WORKERS"]) <= capacity(rayjob, need)
+    assert ("GPU" in need) == (overlay != "cpu")
     for pod in pods(rayjob):
         for one in containers(pod):
             assert one["resources"]["limits"]["memory"] == one["resources"]["requests"]["memory"]
@@ -298,7 +306,9 @@ def test_settings_that_are_named_are_settings(overlay: str) -> None:
     assert len(ours) > 4
     assert ours <= known
     names = {name.removeprefix("PLATEMILL_").lower(): value for name, value in data.items()}
-    settings = Settings(**names)  # type: ignore[arg-type]
+    if resources := names.get("worker_resources"):
+        names["worker_resources"] = json.loads(resources)
+    settings = Settings(**names)
     rayjob = template(overlay)
     assert settings.kuberay_template == rayjob["metadata"]["name"]
     assert settings.kuberay_namespace == rayjob["metadata"]["namespace"]

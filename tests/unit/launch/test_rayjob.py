@@ -190,10 +190,18 @@ def test_a_template_without_the_home_is_refused(template: dict[str, Any]) -> Non
 
 def test_the_room_for_workers_is_what_the_groups_may_grow_to(template: dict[str, Any]) -> None:
     group = template["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
-    assert capacity(template) == 8 * 4
+    assert capacity(template, {"CPU": 1}) == 8 * 4
+    assert capacity(template, {"CPU": 3}) == 8
+    assert capacity(template, {"CPU": 1, "GPU": 0.25}) == 0
+    group["rayStartParams"]["num-gpus"] = "1"
+    assert capacity(template, {"CPU": 1, "GPU": 0.25}) == 8 * 4
+    assert capacity(template, {"CPU": 1, "GPU": 0.5}) == 8 * 2
+    # As Ray's manual writes it for a shell.
+    group["rayStartParams"]["resources"] = '"{\\"t4\\": 3}"'
+    assert capacity(template, {"CPU": 1, "t4": 1}) == 8 * 3
     del group["rayStartParams"]["num-cpus"]
     container = group["template"]["spec"]["containers"][0]
     container["resources"] = {"limits": {"cpu": "2500m"}}
-    assert capacity(template) == 8 * 2
+    assert capacity(template, {"CPU": 1}) == 8 * 2
     group["resources"] = {"CPU": "6"}
-    assert capacity(template) == 8 * 6
+    assert capacity(template, {"CPU": 1}) == 8 * 6

@@ -115,12 +115,12 @@ class KubeRayCluster:
         patiently(lambda: api.rayjobs(OURS), _STOP_SECONDS)
         self._template = template = self._read_template(api)
         check_template(template, self._source)
-        if (room := capacity(template)) < settings.workers:
+        need = {"CPU": 1.0, **settings.worker_resources}
+        if (room := capacity(template, need)) < settings.workers:
             raise ConfigurationError(
-                f"PLATEMILL_WORKERS={settings.workers} needs {settings.workers} CPUs of Ray's, but "
-                f"the worker groups of {self._source} hold {room} at most, so that some workers "
-                "would be waited for all night: raise maxReplicas or num-cpus there, or ask for "
-                "fewer workers"
+                f"PLATEMILL_WORKERS={settings.workers}, each of which takes {need}, but the worker "
+                f"groups of {self._source} hold {room} at most: raise maxReplicas or what a pod "
+                "tells Ray to have (rayStartParams), or ask for fewer workers"
             )
         self._api = api
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -144,18 +145,37 @@ def home_mount(template: Mapping[str, Any], source: str) -> PurePosixPath:
     return PurePosixPath(mounts.pop())
 
 
-def capacity(template: Mapping[str, Any]) -> int:
-    """How many workers of one CPU its worker groups hold when they are as large as they may be."""
+def capacity(template: Mapping[str, Any], need: Mapping[str, float]) -> int:
+    """How many workers its worker groups hold when they are as large as they may be.
+
+    Args:
+        template: the RayJob.
+        need: what a worker takes of its node, by Ray's names: ``{"CPU": 1, "GPU": 0.25}``.
+    """
     total = 0
     for group in template["spec"]["rayClusterSpec"]["workerGroupSpecs"]:
-        start = group.get("rayStartParams") or {}
-        resources = _ray_container(group["template"]).get("resources") or {}
-        limits = {**(resources.get("requests") or {}), **(resources.get("limits") or {})}
-        said = (
-            start.get("num-cpus") or (group.get("resources") or {}).get("CPU") or limits.get("cpu")
-        )
-        total += int(group.get("maxReplicas", 0)) * int(_cpus(str(said or 0)))
+        has = _resources(group)
+        a_pod = min(math.floor(has.get(what, 0.0) / amount) for what, amount in need.items())
+        total += int(group.get("maxReplicas", 0)) * a_pod
     return total
+
+
+def _resources(group: Mapping[str, Any]) -> dict[str, float]:
+    """What a pod of a group tells Ray that it has, as KubeRay tells it."""
+    about = _ray_container(group["template"]).get("resources") or {}
+    limits = {**(about.get("requests") or {}), **(about.get("limits") or {})}
+    has = {"CPU": limits.get("cpu"), "GPU": limits.get("nvidia.com/gpu")}
+    start = group.get("rayStartParams") or {}
+    said = json.loads(start.get("resources") or "{}")
+    # It goes through a shell, so it is a text in a text.
+    has |= json.loads(said) if isinstance(said, str) else said
+    has |= group.get("resources") or {}
+    has |= {
+        what: start[name]
+        for what, name in (("CPU", "num-cpus"), ("GPU", "num-gpus"))
+        if name in start
+    }
+    return {what: _number(str(amount)) for what, amount in has.items() if amount is not None}
 
 
 def make_rayjob(
@@ -320,7 +340,7 @@ def _moved(value: str, home: Path, mount: PurePosixPath) -> str:
     return value
 
 
-def _cpus(quantity: str) -> float:
+def _number(quantity: str) -> float:
     return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
 
 
