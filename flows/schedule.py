@@ -35,6 +35,7 @@ from prefect.client.schemas.objects import (
 )
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
+from prefect.logging.handlers import APILogHandler
 from prefect.runner import Runner
 from prefect.schedules import Cron
 from prefect.states import Crashed
@@ -47,9 +48,11 @@ from platemill.launch.schedule import Service, own_server
 from platemill.processes import end_with_parent
 from platemill.settings import Settings, load_settings
 
-__all__ = ["serve"]
+__all__ = ["bury", "serve"]
 
 _LOOK_SECONDS = 5.0
+# The most often that Prefect allows: docs/alerts.md.
+_HEARTBEAT_SECONDS = 30.0
 _END_SECONDS = 75.0
 _ALIVE = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
 
@@ -74,12 +77,13 @@ async def serve(settings: Settings, service: Service, server: PrefectServer | No
     async with get_client() as client:
         if server is not None:
             # Nobody else serves this home and uses this server: whoever did is dead.
-            await _bury(client, f"{nightly.name}/{service.name}")
+            await bury(client, f"{nightly.name}/{service.name}")
         deployment = await _deployment(nightly, settings, service)
         runner = Runner(
             name=service.name,
             # Without a limit of its own: a second night is to be cancelled, not to wait.
             limit=None,
+            heartbeat_seconds=_HEARTBEAT_SECONDS,
             # On a server of its own what is missed while nobody serves is made up for.
             pause_on_shutdown=server is None,
         )
@@ -102,6 +106,8 @@ async def serve(settings: Settings, service: Service, server: PrefectServer | No
                 await runner.astop()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([serving], timeout=_END_SECONDS)
+            # While the server is still there.
+            await APILogHandler.aflush()
 
 
 async def _deployment(flow: Flow[..., Any], settings: Settings, service: Service) -> Any:
@@ -121,7 +127,7 @@ async def _deployment(flow: Flow[..., Any], settings: Settings, service: Service
     )
 
 
-async def _bury(client: PrefectClient, name: str) -> None:
+async def bury(client: PrefectClient, name: str) -> None:
     """Set nights to Crashed that a process was running which is gone, so that others may begin."""
     try:
         deployment = await client.read_deployment_by_name(name)
@@ -164,7 +170,7 @@ async def _tell(client: PrefectClient, deployment_id: UUID) -> None:
 def _line(run: FlowRun) -> str:
     assert run.state is not None
     message = f": {run.state.message}" if run.state.message else ""
-    if run.state.is_cancelled() and run.start_time is None and run.state.message:
+    if run.state.is_cancelled() and not run.run_count and run.state.message:
         message = f", it did not begin: {run.state.message}"
     return f"night {run.name} of {_expected(run):%Y-%m-%d %H:%M} UTC: {run.state.name}{message}"
 

@@ -119,6 +119,8 @@ class PrefectServer:
                     # The page asks the API where this says, not where --port does.
                     "PREFECT_SERVER_API_HOST": _LOOPBACK,
                     "PREFECT_SERVER_API_PORT": str(self._port),
+                    # A machine that slept is no reason to take a running night's place away.
+                    "PREFECT_SERVER_SERVICES_REPOSSESSOR_ENABLED": "false",
                     # Runs of long ago go, or the database would grow for ever.
                     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
                     **self._variables,
