@@ -15,7 +15,7 @@ import sys
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from prefect.runtime import flow_run
 from prefect.states import Failed
 
 from flows.missed import cancel_missed
+from flows.progress_page import ProgressPage
 from platemill.costs.words import cost_lines
 from platemill.errors import CheckFailed, GenerationConflict, PlatemillError, StageTimeout
 from platemill.launch.deadlines import deadline
@@ -35,6 +36,7 @@ from platemill.launch.night import new_run_id
 from platemill.launch.progress import StageProgress
 from platemill.launch.retries import retried
 from platemill.launch.stages import Night
+from platemill.observe.run import observed
 from platemill.processes import end_with_parent
 from platemill.settings import load_settings
 
@@ -90,6 +92,16 @@ def _tell_prefect(run: str, error: StageTimeout) -> None:
         client.set_flow_run_state(uuid.UUID(run), state, force=True)
 
 
+@contextlib.contextmanager
+def _progress(stage: str, of: str = "images") -> Iterator[StageProgress]:
+    """A stage's progress on stderr and as an artifact of its task run."""
+    with (
+        ProgressPage(f"progress-{stage}", get_run_logger().warning) as page,
+        StageProgress(stage, of, tell=page.show) as progress,
+    ):
+        yield progress
+
+
 @_stage("inventory")
 def take_inventory(night: Night) -> int:
     """Find what the archives hold."""
@@ -105,7 +117,7 @@ def make_plan(night: Night) -> int:
 @_stage("recognise")
 def recognise(night: Night) -> dict[str, int]:
     """Recognise every shard that has no record yet, in a Ray job."""
-    with StageProgress("recognise") as progress:
+    with _progress("recognise") as progress:
         return night.recognise(progress.update)
 
 
@@ -136,7 +148,7 @@ def run_checks(night: Night) -> list[dict[str, Any]]:
 @_stage("features")
 def stage_features(night: Night) -> dict[str, int]:
     """Write the changed keys into a staged online store and compare it with the tiles."""
-    with StageProgress("features", "rows") as progress:
+    with _progress("features", "rows") as progress:
         return night.features(progress.update_rows)
 
 
@@ -174,7 +186,11 @@ def nightly(
     else:
         wanted = frozenset(map(dt.date.fromisoformat, days or ())) or None
         night = Night.new(settings, run_id or new_run_id(), archives or [], wanted, budget=budget)
-    with Heartbeat(night.folder, settings.lease_seconds), night.ending():
+    with (
+        Heartbeat(night.folder, settings.lease_seconds),
+        observed(settings, night.run_id),
+        night.ending(),
+    ):
         if not prepared:
             night.repair()
         return _run(night)

@@ -21,6 +21,8 @@ TEST_PROGRAMS = {
     "redis-server": "redis-server",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
 }
 
 PROBE = """

@@ -24,6 +24,7 @@ from platemill.errors import (
     ServerHangs,
     ServerUnavailable,
 )
+from platemill.observe.logs import log_fields, run_log
 from platemill.settings import Settings, load_settings
 from ray_jobs.feeding import Feed, Turnstile
 
@@ -86,9 +87,11 @@ class TritonNode:
     def __init__(self, run_id: str) -> None:
         self._settings = load_settings()
         # Nodes may share the home, and a server of an attempt before may still be ending.
-        name = f"triton-{socket.gethostname()}-{os.getpid()}"
-        self._workdir = self._settings.runs / run_id / name
+        self._run_id = run_id
+        self._name = f"triton-{socket.gethostname()}-{os.getpid()}"
+        self._workdir = self._settings.runs / run_id / self._name
         self._server: Any = None
+        self._found = contextlib.ExitStack()
 
     def address(self, afresh: bool = False) -> str:
         """Start the server unless it runs and is well; return its gRPC address.
@@ -96,6 +99,7 @@ class TritonNode:
         Args:
             afresh: start it again in any case; a server that hangs says that it is well.
         """
+        from platemill.observe.targets import published_target
         from platemill.serving.embedded import EmbeddedTriton
         from platemill.serving.repository import repository_for_a_job
 
@@ -106,10 +110,16 @@ class TritonNode:
             server = EmbeddedTriton.of(settings, repository_for_a_job(settings), self._workdir)
             server.start()
             self._server = server
+            if server.metrics is not None:
+                name = f"{self._run_id}-{self._name}"
+                labels = {"run_id": self._run_id, "host": socket.gethostname()}
+                target = published_target(settings, name, server.metrics, "triton", **labels)
+                self._found.enter_context(target)
         return str(self._server.grpc)
 
     def stop(self) -> None:
         """End the server."""
+        self._found.close()
         server, self._server = self._server, None
         if server is not None:
             server.stop()
@@ -152,6 +162,18 @@ class Worker:
         self._model: Any = None
         self._bulk: Any = None
         self._bulk_images = 1
+        # The handler stays as long as the process, which is this worker's alone.
+        self._log = contextlib.ExitStack()
+        self._log.enter_context(
+            run_log(
+                self._settings.runs / run_id,
+                run_id,
+                self._settings.log_format,
+                name=f"log-{socket.gethostname()}-{os.getpid()}.jsonl",
+                part="worker",
+                host=socket.gethostname(),
+            )
+        )
 
     def node(self) -> str:
         """The id of the node that this worker runs on."""
@@ -272,7 +294,8 @@ class Worker:
         started, began = time.monotonic(), dt.datetime.now(dt.UTC)
         error = None
         try:
-            work()
+            with log_fields(shard=key):
+                work()
         except PlatemillError as raised:
             error = raised
         finally:
@@ -291,6 +314,7 @@ class Worker:
             if client is not None:
                 client.close()
         self._reader.close()
+        self._log.close()
 
     def counts(self) -> dict[str, tuple[int, dict[str, int]]]:
         """``(plates, images by status)`` so far, of the shards that are being worked on."""

@@ -195,7 +195,8 @@ class Crew:
         if not self._turnover.is_gone(node, why):
             if not any(server.address for server in self._staff.servers.values()):
                 return False
-            _LOG.warning("node %s is not used, for its Triton fails: %s", short_name(node), why)
+            said = "node %s is not used, for its Triton fails: %s"
+            _LOG.warning(said, short_name(node), why, extra={"node": short_name(node)})
             for hired in self._staff.at(node):
                 hired.benched = True
         server = self._staff.servers.get(node)
@@ -212,7 +213,8 @@ class Crew:
             whom.address, whom.asked = value, False
             seconds = round(time.monotonic() - whom.since, 3)
             self._journal.write("server_ready", node=short_name(detail), seconds=seconds)
-            _LOG.info("Triton answers at %s on node %s", value, short_name(detail))
+            node = short_name(detail)
+            _LOG.info("Triton answers at %s on node %s", value, node, extra={"node": node})
             for hired in self._staff.workers:
                 if hired.node == detail:
                     self._connect(hired)
@@ -311,14 +313,20 @@ class Crew:
         if outcome.error is None:
             self._deaths = 0
             self._queue.done(outcome.key)
-            _LOG.info("shard %s is recorded after %.1f s", outcome.key, outcome.seconds)
+            _LOG.info(
+                "shard %s is recorded after %.1f s",
+                outcome.key,
+                outcome.seconds,
+                extra=_at(hired, outcome.key),
+            )
             self._connect(hired)
             self._fill_all()
             return self._finished(hired, outcome)
         if outcome.final:
             raise outcome.error
         why = first_line(outcome.error)
-        _LOG.warning("shard %s failed: %s", outcome.key, outcome.error)
+        where = _at(hired, outcome.key)
+        _LOG.warning("shard %s failed: %s", outcome.key, outcome.error, extra=where)
         if outcome.server_lost and self._turnover.spares(hired.node, outcome.key, why):
             # The server went with its node, or goes before it.
             return None
@@ -349,7 +357,8 @@ class Crew:
     def _was_there(self, key: str) -> None:
         """A shard was on its way when something died."""
         if self._queue.died(key):
-            _LOG.warning("shard %s was there at two deaths: it is worked alone", key)
+            said = "shard %s was there at two deaths: it is worked alone"
+            _LOG.warning(said, key, extra={"shard": key})
             self._ward.admit(key, len(self._images(key)))
 
     def _step(self, patient: Patient, hired: Hired) -> None:
@@ -379,7 +388,8 @@ class Crew:
             if patient.isolation.ending is Ending.RECORDED:
                 self._ward.leave(patient)
                 self._queue.done(outcome.key)
-                _LOG.info("shard %s is recorded, alone", outcome.key)
+                where = _at(hired, outcome.key)
+                _LOG.info("shard %s is recorded, alone", outcome.key, extra=where)
                 recorded = self._finished(hired, outcome)
         elif outcome.final:
             raise outcome.error
@@ -399,13 +409,14 @@ class Crew:
         patient.busy = False
         known = len(patient.isolation.verdicts)
         patient.isolation.died(death)
-        _LOG.warning("shard %s, alone: %s", patient.key, death.detail)
+        where = {"shard": patient.key}
+        _LOG.warning("shard %s, alone: %s", patient.key, death.detail, extra=where)
         self._note_failure(patient.key, death.detail)
         found = len(patient.isolation.verdicts) - known
         if found:
             images = self._images(patient.key)
             uri = images[list(patient.isolation.verdicts)[-1]].uri
-            _LOG.warning("%s killed twice, alone: it is quarantined", uri)
+            _LOG.warning("%s killed twice, alone: it is quarantined", uri, extra=where)
         self._poisonous += found
         if self._poisonous > self._settings.poison_images:
             raise ServerUnavailable(
@@ -419,7 +430,8 @@ class Crew:
     def _step_failed(self, patient: Patient, why: str) -> None:
         patient.busy = False
         patient.isolation.failed()
-        _LOG.warning("shard %s failed, alone: %s", patient.key, why)
+        where = {"shard": patient.key}
+        _LOG.warning("shard %s failed, alone: %s", patient.key, why, extra=where)
         self._note_failure(patient.key, why)
         self._discharge(patient, why)
 
@@ -477,7 +489,7 @@ class Crew:
             return
         if hired.stalled:
             why = f"it finished no image in {self._settings.stall_seconds:g} s and was ended"
-        _LOG.warning("a worker died with %d shards: %s", len(hired.shards), why)
+        _LOG.warning("a worker died with %d shards: %s", len(hired.shards), why, extra=_at(hired))
         self._journal.write("worker_lost", node=short_name(hired.node), why=why)
         self._staff.end(hired)
         self._count_death(why)
@@ -512,3 +524,9 @@ class Crew:
         if not is_gone:
             self._count_death(f"the Triton actor of node {short_name(node)} died: {why}")
             self._staff.start_server(node)
+
+
+def _at(hired: Hired, key: str | None = None) -> dict[str, str]:
+    """Where something happened, for the structured log."""
+    where = {"node": short_name(hired.node), "worker": hired.name}
+    return where if key is None else {**where, "shard": key}

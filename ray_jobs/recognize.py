@@ -12,7 +12,6 @@ import logging
 import signal
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -28,6 +27,7 @@ from platemill.lake.lease import Tokens
 from platemill.lake.storage import plain
 from platemill.launch.heartbeat import Watch
 from platemill.launch.records import JobProgress, clear_records, write_exit, write_progress
+from platemill.observe.logs import JOB_TEXT, run_log
 from platemill.recognize.plan import Plan
 from platemill.schema import ImageStatus
 from platemill.settings import Settings, load_settings
@@ -208,17 +208,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True, help="the deployment's folder")
     parser.add_argument("--run-id", required=True, help="the run whose plan is recognised")
     given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     # Ray stops a job with SIGTERM: end in order, so that the servers are stopped.
     signal.signal(signal.SIGTERM, _end)
     settings = load_settings(home=given.home)
     folder = settings.runs / given.run_id
     # A cluster that starts the job again does not know the file in which it said how it ended.
     clear_records(folder)
+    with run_log(folder, given.run_id, settings.log_format, text=JOB_TEXT, part="job"):
+        return _run(settings, given.run_id, folder)
+
+
+def _run(settings: Settings, run_id: str, folder: Path) -> int:
     try:
-        recognise_plan(settings, given.run_id)
+        recognise_plan(settings, run_id)
     except Exception as raised:
-        traceback.print_exc()
+        _LOG.exception("the job ends")
         error = plain(raised, settings.home)
         write_exit(folder, error)
         return error.exit_code if isinstance(error, PlatemillError) else 1

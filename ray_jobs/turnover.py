@@ -82,6 +82,7 @@ class Turnover:
             len(lost),
             sum(len(hired.shards) for hired in lost),
             why,
+            extra={"node": short_name(node)},
         )
         if server is not None:
             self._journal.write("server_lost", node=short_name(node), why=why)
@@ -100,6 +101,7 @@ class Turnover:
                 short_name(node),
                 "" if seconds is None else f" in {seconds:.0f} s",
                 len(there),
+                extra={"node": short_name(node)},
             )
         for hired in there:
             if not hired.shards:
@@ -111,7 +113,8 @@ class Turnover:
             self._leave_ward(node, "its node leaves")
             self._staff.close_server(node)
             if there:
-                _LOG.info("nobody works on node %s any more", short_name(node))
+                name = short_name(node)
+                _LOG.info("nobody works on node %s any more", name, extra={"node": name})
 
     def _leave_ward(self, node: str, why: str) -> None:
         """Who was worked alone on a node that goes is worked somewhere else."""

@@ -25,11 +25,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["JOURNAL", "Journal", "read_journal"]
+from platemill.documents import append_line
+
+__all__ = ["JOURNAL", "Journal", "JournalTail", "read_journal"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,22 +57,34 @@ class Journal:
         """
         line = {"at": dt.datetime.now(dt.UTC).isoformat(timespec="microseconds"), "event": event}
         try:
-            self._append(json.dumps(line | fields, default=_plain).encode() + b"\n")
+            append_line(self._path, json.dumps(line | fields, default=_plain).encode())
         except OSError as error:
             if not self._troubled:
                 self._troubled = True
                 _LOG.warning("the journal %s cannot be written: %s", self._path, error)
 
-    def _append(self, line: bytes) -> None:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+class JournalTail:
+    """Reads a journal as it grows.
+
+    Args:
+        folder: the run's folder; the journal need not be there yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / JOURNAL
+        self._read = 0
+
+    def new(self) -> list[dict[str, Any]]:
+        """The events since the last call; a line that is not whole yet waits for the next."""
         try:
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                # Whoever wrote last was cut off. What it left must not spoil this line.
-                line = b"\n" + line
-            os.write(descriptor, line)
-        finally:
-            os.close(descriptor)
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                lines, end, _torn = file.read().rpartition(b"\n")
+        except FileNotFoundError:
+            return []
+        self._read += len(lines) + len(end)
+        return _events(lines)
 
 
 def read_journal(folder: Path) -> list[dict[str, Any]]:
@@ -89,8 +102,12 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
         written = (folder / JOURNAL).read_bytes()
     except FileNotFoundError:
         return []
+    return _events(written)
+
+
+def _events(lines: bytes) -> list[dict[str, Any]]:
     found = []
-    for line in written.split(b"\n"):
+    for line in lines.split(b"\n"):
         try:
             said = json.loads(line)
         except ValueError:

@@ -9,14 +9,24 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from platemill.errors import ConfigurationError
 
-__all__ = ["QUIET_ENVIRONMENT", "STAGE_HOURS", "Settings", "load_settings", "settings_page"]
+__all__ = [
+    "QUIET_ENVIRONMENT",
+    "STAGE_HOURS",
+    "LogFormat",
+    "Settings",
+    "load_settings",
+    "settings_page",
+    "traces_wanted",
+]
+
+LogFormat = Literal["text", "json"]
 
 _PREFIX = "PLATEMILL_"
 
@@ -225,6 +235,21 @@ class Settings(BaseSettings):
         "(docs/costs.md)",
     )
     currency: str = Field("USD", min_length=1, description="what prices are counted in")
+    log_format: LogFormat = Field(
+        "text",
+        description="how a night's and a job's lines on stderr look: `text` or `json` "
+        "(docs/observability.md)",
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="port of loopback on which a night serves its metrics while it runs; the next "
+        "free one of ten if it is taken; 0 and default: none (docs/observability.md)",
+    )
+    triton_metrics: bool = Field(
+        False, description="let the servers that a job starts serve their metrics on loopback"
+    )
     failpoints: Path | None = Field(
         None, description="for tests only: the folder that arms failpoints (docs/reliability.md)"
     )
@@ -264,6 +289,11 @@ class Settings(BaseSettings):
     def runs(self) -> Path:
         """A folder a run: its inventory, plan, logs and summary."""
         return self.home / "runs"
+
+    @property
+    def metrics(self) -> Path:
+        """What Prometheus finds: the last run's metrics, and the addresses of those that run."""
+        return self.home / "metrics"
 
     @property
     def sql(self) -> Path:
@@ -347,6 +377,14 @@ def load_settings(**given: object) -> Settings:
     if settings.profile is not None:
         paths["profile"] = settings.profile.expanduser().resolve()
     return settings.model_copy(update=paths)
+
+
+def traces_wanted() -> bool:
+    """Whether the standard variables of OpenTelemetry say where traces go."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return any(os.environ.get(name) for name in names)
 
 
 def settings_page() -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +15,12 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 from prefect.testing.utilities import prefect_test_harness
 
 from flows import nightly as edge
+from flows import progress_page
 from platemill.errors import (
     CheckFailed,
     ConfigurationError,
@@ -25,7 +29,9 @@ from platemill.errors import (
     ServerUnavailable,
     StageTimeout,
 )
+from platemill.features.write import OnlineProgress
 from platemill.launch import retries
+from platemill.launch.records import JobProgress
 
 STAGES = ["recognise", "facts", "tiles", "checks", "features", "publish"]
 
@@ -105,6 +111,69 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[FailingNig
         return edge.nightly(home=str(tmp_path), archives=["/somewhere"])
 
     return run_flow
+
+
+class ShowingNight(FailingNight):
+    """A night that shows how far it is."""
+
+    def recognise(self, progress: Callable[[JobProgress], None]) -> dict[str, int]:
+        self.called.append("recognise")
+        for done in range(0, 251, 50):
+            progress(JobProgress(images_done=done, images_total=250, plates=done))
+            time.sleep(0.1)
+        return {}
+
+    def features(self, progress: Callable[[OnlineProgress], None]) -> dict[str, int]:
+        self.called.append("features")
+        progress(OnlineProgress("camera_day", 30, 120))
+        return {}
+
+
+def newest_artifact(key: str) -> Artifact:
+    """The newest artifact of that key, as Prefect's server has it."""
+    with get_client(sync_client=True) as client:
+        [artifact, *_] = client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])),
+            sort=ArtifactSort.CREATED_DESC,
+        )
+    return artifact
+
+
+def test_progress_is_an_artifact_with_its_rate_and_the_time_left(
+    run: Callable[[FailingNight], Any],
+) -> None:
+    run(ShowingNight({}))
+    recognised, online = map(newest_artifact, ("progress-recognise", "progress-features"))
+    assert (recognised.type, recognised.data) == ("progress", 100.0)
+    assert re.fullmatch(
+        r"recognise: 250 plates, 0 quarantined, 250 of 250 images, [0-9.,]+ images/s, 0:00:00 left",
+        recognised.description or "",
+    )
+    assert recognised.task_run_id is not None
+    assert (online.data, online.description) == (25.0, "features: camera_day, 30 of 120 rows")
+
+
+@pytest.mark.parametrize("trouble", ["refused", "silent"])
+def test_an_artifact_that_cannot_be_kept_costs_the_night_nothing(
+    run: Callable[[FailingNight], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    trouble: str,
+) -> None:
+    answered = threading.Event()
+
+    def fail(*_: object) -> None:
+        if trouble == "silent":
+            answered.wait(60)
+        raise ConnectionError("no API here")
+
+    monkeypatch.setattr(progress_page, "create_progress_artifact", fail)
+    monkeypatch.setattr(progress_page, "_LAST_SECONDS", 0.5)
+    night = ShowingNight({})
+    assert run(night)["generation"] == 7
+    assert ("no API here" in caplog.text) == (trouble == "refused")
+    answered.set()
+    assert stages(night) == STAGES
 
 
 def stages(night: FailingNight) -> list[str]:

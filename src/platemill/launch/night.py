@@ -26,6 +26,7 @@ from platemill.errors import PlatemillError, RetryableError, error_from_record
 from platemill.launch.heartbeat import Heartbeat
 from platemill.launch.keeper import end_orphans
 from platemill.launch.stages import ERROR, Night
+from platemill.observe.run import recorded
 from platemill.processes import adopt_orphans
 from platemill.settings import QUIET_ENVIRONMENT, Settings
 
@@ -73,6 +74,11 @@ def run_night(
         RetryableError: a part did not answer or died; what was recognised is kept.
     """
     night = Night.new(settings, new_run_id(), archives, days, retry, budget)
+    with recorded(settings, night.run_id):
+        return _run(settings, night, console)
+
+
+def _run(settings: Settings, night: Night, console: Console) -> dict[str, Any]:
     with Heartbeat(night.folder, settings.lease_seconds) as heart:
         with night.ending():
             night.repair()

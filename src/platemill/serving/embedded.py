@@ -41,7 +41,7 @@ class RunningServer:
     """A server that was started, as its state file describes it.
 
     http, grpc: ``127.0.0.1:PORT``. token: the server's id. supervisor: a process id.
-    models_folder: the model repository.
+    models_folder: the model repository. metrics: ``127.0.0.1:PORT``; None if it serves none.
     """
 
     token: str
@@ -50,6 +50,7 @@ class RunningServer:
     supervisor: int
     log: str
     models_folder: str
+    metrics: str | None = None
 
     def alive(self) -> bool:
         """Whether the server's supervisor still stands."""
@@ -100,6 +101,7 @@ class EmbeddedTriton:
         detached: outlive this process.
         backends: folder of backends written in Python; default: the project's, `BACKENDS`.
         threads: threads of each model; default: one.
+        metrics: serve Prometheus metrics, on loopback, too.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class EmbeddedTriton:
         detached: bool = False,
         backends: Path | None = None,
         threads: int | None = None,
+        metrics: bool = False,
     ) -> None:
         self._models = models.absolute()
         self._python = python.absolute()
@@ -120,6 +123,7 @@ class EmbeddedTriton:
         self._detached = detached
         self._backends = (backends or _own_backends(models.absolute())).absolute()
         self._threads = threads
+        self._metrics = metrics
         self._server: RunningServer | None = None
 
     @classmethod
@@ -132,7 +136,7 @@ class EmbeddedTriton:
         detached: bool = False,
         threads: int | None = None,
     ) -> Self:
-        """A server of a deployment: interpreter, backends and patience are its settings'."""
+        """A server of a deployment: all that is not said here are its settings'."""
         return cls(
             models,
             settings.triton_interpreter,
@@ -141,6 +145,7 @@ class EmbeddedTriton:
             detached=detached,
             backends=settings.project / BACKENDS,
             threads=threads,
+            metrics=settings.triton_metrics,
         )
 
     @property
@@ -163,6 +168,11 @@ class EmbeddedTriton:
     def grpc(self) -> str:
         """``127.0.0.1:PORT`` of the gRPC API."""
         return self.server.grpc
+
+    @property
+    def metrics(self) -> str | None:
+        """``127.0.0.1:PORT`` of the metrics, at ``/metrics``; None if it serves none."""
+        return self.server.metrics
 
     @property
     def log(self) -> Path:
@@ -215,7 +225,8 @@ class EmbeddedTriton:
 
     def _launch(self, environment: TritonEnvironment, directory: Path) -> RunningServer:
         token = secrets.token_hex(6)
-        http, grpc = free_ports(2)
+        http, grpc, *more = free_ports(3 if self._metrics else 2)
+        metrics = f"127.0.0.1:{more[0]}" if more else None
         self.log.write_bytes(b"")
         spec = Spec(
             token=token,
@@ -231,7 +242,11 @@ class EmbeddedTriton:
                 f"--http-port={http}",
                 "--grpc-address=127.0.0.1",
                 f"--grpc-port={grpc}",
-                "--allow-metrics=false",
+                *(
+                    ["--metrics-address=127.0.0.1", f"--metrics-port={more[0]}"]
+                    if more
+                    else ["--allow-metrics=false"]
+                ),
                 "--exit-timeout-secs=2",
             ],
             environment=server_environment(environment, dict(os.environ), self._threads),
@@ -251,6 +266,7 @@ class EmbeddedTriton:
             supervisor,
             str(self.log),
             str(self._models),
+            metrics,
         )
         write_json(self._workdir / _STATE, asdict(server))
         return server

@@ -64,10 +64,13 @@ def test_the_tests_need_programs_that_the_mill_does_not(tmp_path: Path) -> None:
     done = check(*given, "--for", "tests", path=tmp_path)
     assert done.returncode == 2
     assert "the tests start redis-server, which is missing" in done.stderr
-    assert "apt-get install -y chromium chromium-driver redis-server" in done.stderr
+    assert "apt-get install -y chromium chromium-driver prometheus redis-server" in done.stderr
     named = check(*given, "--for", "tests", "--packages", path=tmp_path)
-    assert (named.returncode, named.stdout) == (0, "chromium chromium-driver redis-server\n")
-    for program in ("redis-server", "chromium", "chromedriver"):
+    assert (named.returncode, named.stdout) == (
+        0,
+        "chromium chromium-driver prometheus redis-server\n",
+    )
+    for program in ("redis-server", "chromium", "chromedriver", "prometheus", "promtool"):
         fake = tmp_path / program
         fake.write_text("#!/bin/sh\n")
         fake.chmod(0o755)
