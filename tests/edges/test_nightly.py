@@ -153,6 +153,21 @@ def test_progress_is_an_artifact_with_its_rate_and_the_time_left(
     assert (online.data, online.description) == (25.0, "features: camera_day, 30 of 120 rows")
 
 
+def test_stderr_can_be_json_line_by_line(
+    run: Callable[[FailingNight], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PLATEMILL_LOG_FORMAT", "json")
+    run(ShowingNight({}))
+    shown = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    progress = [line for line in shown if line.get("stage") == "recognise"]
+    assert (progress[-1]["done"], progress[-1]["total"]) == (250, 250)
+    (published,) = [line for line in shown if line["message"] == "generation 7 is published"]
+    assert published["run_id"] == "r1"
+    assert published["flow_name"] == "nightly"
+
+
 @pytest.mark.parametrize("trouble", ["refused", "silent"])
 def test_an_artifact_that_cannot_be_kept_costs_the_night_nothing(
     run: Callable[[FailingNight], Any],

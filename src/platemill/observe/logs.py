@@ -32,7 +32,7 @@ JOB_TEXT: Final = "%(asctime)s %(levelname)s %(message)s"
 _OURS: Final = ("flows", "platemill", "ray_jobs")
 
 _USUAL: Final = {*vars(logging.makeLogRecord({})), "asctime", "message", "color_message"}
-_form: LogFormat = "text"
+_stderr: logging.Formatter | None = None
 _FIELDS: ContextVar[Mapping[str, object]] = ContextVar("platemill_log_fields")
 
 
@@ -67,7 +67,13 @@ class JsonLines(logging.Formatter):
             and not name.startswith("_")
             and isinstance(value, str | int | float | bool)
         }
-        said = _line(record.levelname, record.name, record.getMessage(), record.created)
+        at = dt.datetime.fromtimestamp(record.created, dt.UTC)
+        said: dict[str, object] = {
+            "time": at.isoformat(timespec="microseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
         said |= {**self._fields, **_FIELDS.get({}), **extra}
         if record.exc_info:
             said["exception"] = self.formatException(record.exc_info)
@@ -75,17 +81,14 @@ class JsonLines(logging.Formatter):
 
 
 def say(logger: str, message: str, **fields: object) -> None:
-    """Print a line on stderr, as text or as `run_log` chose; it is not kept in the run's log."""
-    line = message
-    if _form == "json":
-        said = _line("INFO", logger, message, dt.datetime.now(dt.UTC).timestamp())
-        line = json.dumps({**said, **fields}, ensure_ascii=False, default=str)
-    print(line, file=sys.stderr, flush=True)
-
-
-def _line(level: str, logger: str, message: str, at: float) -> dict[str, object]:
-    time = dt.datetime.fromtimestamp(at, dt.UTC).isoformat(timespec="microseconds")
-    return {"time": time, "level": level, "logger": logger, "message": message}
+    """Print a line on stderr: text, which Prefect keeps if it is in a flow, or JSON."""
+    if _stderr is None:
+        print(message, file=sys.stderr, flush=True)
+        return
+    said = {"name": logger, "levelname": "INFO", "msg": message, **fields}
+    # What is printed in a flow becomes a record of Prefect's, and its fields part of a text.
+    sys.stderr.write(_stderr.format(logging.makeLogRecord(said)) + "\n")
+    sys.stderr.flush()
 
 
 class _RunLog(logging.Handler):
@@ -122,10 +125,10 @@ def run_log(
         name: the file's name, for who is one of many on machines that share the folder.
         fields: what else every line has.
     """
-    global _form
-    before, _form = _form, form
+    global _stderr
     root = logging.getLogger()
     lines = JsonLines(run_id=run_id, **fields)
+    before, _stderr = _stderr, lines if form == "json" else None
     kept = _RunLog(folder / name)
     kept.setFormatter(lines)
     with ExitStack() as undo:
@@ -142,9 +145,9 @@ def run_log(
         yield
 
 
-def _restore(form: LogFormat) -> None:
-    global _form
-    _form = form
+def _restore(formatter: logging.Formatter | None) -> None:
+    global _stderr
+    _stderr = formatter
 
 
 def _speak(root: logging.Logger, formatter: logging.Formatter, undo: ExitStack) -> None:

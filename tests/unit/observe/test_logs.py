@@ -103,6 +103,7 @@ def test_stderr_is_text_or_json_as_it_was_chosen(tmp_path: Path) -> None:
         assert json.loads(hello)["message"] == "hello"
         assert json.loads(hello)["run_id"] == "r1"
         assert json.loads(progress)["done"] == 5
+        assert json.loads(progress)["run_id"] == "r1"
         assert bye == ("before: bye" if kind == "configured" else "bye")
     assert stderr_of(tmp_path, "configured", "text") == [
         "before: hello",
