@@ -220,17 +220,22 @@ def show(trouble: str, seen: dict[str, Any], ideal: float, most: int) -> None:
         ]
         console.print(f"{count:2d} " + "".join("█" if n >= count else " " for n in there))
     console.print("   0 s" + f"{seen['back']:.0f} s".rjust(_BAR - 3))
-    paid = sum(node["seconds"] for node in seen["nodes"])
-    firsts = sorted(node["first_shard"] for node in seen["nodes"] if node["first_shard"])
+    nodes = seen["nodes"]
+    paid = sum(node["seconds"] for node in nodes)
+    firsts = sorted(node["first_shard"] for node in nodes if node["first_shard"])
     held = most * seen["job"]
     lines = {
-        "first node asked for": min(node["from"] for node in seen["nodes"]),
+        "first node asked for": min(node["from"] for node in nodes),
         "first node works": firsts[0],
         f"node {min(most, len(firsts))} works": firsts[min(most, len(firsts)) - 1],
-        "last shard recorded": max(n["last_shard"] or 0.0 for n in seen["nodes"]),
+        "last shard recorded": max(n["last_shard"] or 0.0 for n in nodes),
         "the job has ended": seen["job"],
         "no node is left": seen["back"],
         "node-seconds paid": paid,
+        "  until a node's server was ready": sum(
+            (n["ready"] or n["to"]) - n["from"] for n in nodes
+        ),
+        "  after its last shard": sum(n["to"] - (n["last_shard"] or n["to"]) for n in nodes),
         "node-seconds, all nodes from start to end of the job": held,
         "node-seconds of recognition alone": ideal,
     }

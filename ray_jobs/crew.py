@@ -174,10 +174,12 @@ class Crew:
                 whom.shards.discard(detail)
                 self._step_failed(self._ward.find(detail), str(error))
             elif what in ("connect", "greet") and isinstance(cause, ServerUnavailable):
-                # A server that is given is not ours to start again.
-                if what == "connect" and whom.given is not None:
-                    raise cause from None
                 whom.connecting = False
+                if what == "connect" and whom.given is not None:
+                    # A server that is given is not ours to start again.
+                    if self._can_do_without(whom.node, cause):
+                        return
+                    raise cause from None
                 self._not_well(whom, cause)
                 return
             else:
@@ -190,18 +192,21 @@ class Crew:
         raise cause if isinstance(cause, PlatemillError) else error from None
 
     def _can_do_without(self, node: str, error: ServerUnavailable) -> bool:
-        """Whether a node whose server does not start may be left alone: others do better, say."""
+        """Whether a node whose server fails may be left alone: there are workers elsewhere."""
         why = first_line(error)
-        if not self._turnover.is_gone(node, why):
-            if not any(server.address for server in self._staff.servers.values()):
+        is_gone = self._turnover.is_gone(node, why)
+        if not is_gone:
+            others = [one for one in self._staff.workers if one.node not in ("", node)]
+            if all(one.benched for one in others):
                 return False
             said = "node %s is not used, for its Triton fails: %s"
             _LOG.warning(said, short_name(node), why, extra={"node": short_name(node)})
             for hired in self._staff.at(node):
                 hired.benched = True
         server = self._staff.servers.get(node)
-        if server is not None:
+        if server is not None or not is_gone:
             self._journal.write("server_lost", node=short_name(node), why=why)
+        if server is not None:
             self._staff.end(server)
         self._turnover.fit()
         return True
@@ -273,7 +278,7 @@ class Crew:
         return None if server is None else server.address
 
     def _fill(self, hired: Hired) -> None:
-        if not hired.connected or self._turnover.is_leaving(hired):
+        if not hired.connected or hired.benched or self._turnover.is_leaving(hired):
             return
         patient = self._ward.at(hired.place)
         if patient is not None:

@@ -21,6 +21,7 @@ __all__ = ["Turnover"]
 
 _LOG = logging.getLogger(__name__)
 
+_NO_CONNECTIONS = "it takes no connections any more"
 # A node that has notice is left this long before its end: the rest is for stopping what runs there.
 _GIVE_BACK_SECONDS = 8.0
 # Where there is room, a worker is there after so long; else it waits for a node.
@@ -154,8 +155,9 @@ class Turnover:
             return True
         if self._nodes.answers(node):
             return False
-        self._nodes.lose(node, why)
-        self._node_lost(node, why)
+        _LOG.warning("node %s takes no connections; what was seen: %s", short_name(node), why)
+        self._nodes.lose(node, _NO_CONNECTIONS)
+        self._node_lost(node, _NO_CONNECTIONS)
         return True
 
     def is_leaving(self, hired: Hired) -> bool:

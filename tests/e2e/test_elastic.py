@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-from elastic_cluster import SLOT, ElasticCluster
+from elastic_cluster import POD, SLOT, ElasticCluster
 from fake_models import plates_in, write_fake_models
 from planned_night import RUN, plan_all, recognise, rows_of
 
@@ -33,6 +33,24 @@ DAYS, PER_DAY, SHARD = 2, 64, 8
 SECONDS = 0.2
 NODES = 2
 NOTICE = 30.0
+
+_ONLY_THE_FIRST = """
+
+def _initialize(self, args):
+    import os
+    own = os.environ["{pod}"]
+    try:
+        with open("{marker}", "x") as file:
+            file.write(own)
+    except FileExistsError:
+        with open("{marker}") as file:
+            if file.read() != own:
+                raise RuntimeError("this node is no good")
+
+
+TritonPythonModel.initialize = _initialize
+"""
+"""A model that can be started on one node alone: the one that comes first."""
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +78,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepared(home: Path, world: Path, **given: Any) -> tuple[Settings, Plan]:
-    asked: dict[str, Any] = {"workers": NODES, "worker_resources": {SLOT: 1}, **given}
+    usual = {"workers": NODES, "worker_resources": {SLOT: 1}, "triton_models": world / "models"}
+    asked: dict[str, Any] = {**usual, **given}
     settings = load_settings(
         home=home,
         project=PROJECT,
-        triton_models=world / "models",
         shard_images=SHARD,
         images_in_flight=2,
         **asked,
@@ -183,6 +201,25 @@ def test_a_node_with_notice_finishes_its_shards_and_is_gone_in_time(
     for nothing in ("shard_failed", "worker_lost", "server_lost"):
         assert events(settings, nothing) == []
     assert len({event["key"] for event in shards}) == len(shards) == len(plan.shards)
+    wait_until(lambda: cluster.pods() == [])
+
+
+def test_a_node_whose_triton_does_not_start_is_left_alone(
+    cluster: ElasticCluster, world: Path, tmp_path: Path
+) -> None:
+    models = write_fake_models(tmp_path / "models", seconds=SECONDS / 2)
+    code = models / "plate_recognition" / "1" / "model.py"
+    marker = tmp_path / "the-good-node"
+    code.write_text(code.read_text() + _ONLY_THE_FIRST.format(marker=str(marker), pod=POD))
+    settings, plan = prepared(tmp_path / "home", world, triton_models=models)
+    log = recognise(cluster, settings)
+    check(settings, plan)
+    good = marker.read_text()[:12]
+    assert {event["node"] for event in events(settings, "shard")} == {good}
+    (bad,) = {event["node"] for event in events(settings, "server_lost")}
+    assert bad != good
+    assert f"node {bad} is not used, for its Triton fails" in log
+    assert "death 1 in a row" not in log
     wait_until(lambda: cluster.pods() == [])
 
 

@@ -113,7 +113,7 @@ def test_a_lost_node_gives_its_shards_back_and_costs_no_death(tmp_path: Path) ->
 def test_a_node_that_refuses_is_lost_before_the_cluster_says_so(tmp_path: Path) -> None:
     world = World(tmp_path)
     assert world.turnover.is_gone(A, "its worker cannot be reached")
-    assert world.failed == [("s1", "its worker cannot be reached")]
+    assert world.failed == [("s1", "it takes no connections any more")]
     assert world.turnover.is_gone(A, "said again")
     assert world.turnover.spares(A, "s1", "and again")
     assert len(world.failed) == 1
