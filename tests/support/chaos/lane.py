@@ -26,7 +26,7 @@ from fake_models import write_fake_models
 from chaos.cells import Cell
 from chaos.contents import Contents, contents_of, differences, generations_of, lies
 from chaos.nights import NightServer
-from chaos.reader import Reader, Seen
+from chaos.reader import UNCOUNTED, Reader, Seen
 from chaos.world import Fact, World
 from platemill.launch.clusters.private import PrivateCluster
 from platemill.schema import TABLES
@@ -162,7 +162,8 @@ class Lane:
         if has_first:
             self._undisturbed("base", first_facts)
         # Before the first night there may be no file to open, and then one that shows no row.
-        first = self._state() if has_first else [None, [[name, 0] for name in sorted(TABLES)], True]
+        counted = sorted(TABLES.keys() - {UNCOUNTED})
+        first = self._state() if has_first else [None, [[name, 0] for name in counted], True]
         first_contents = contents_of(self.home) if has_first else {}
         self._keep(seed, "base")
         world.second_night(photographed=has_first)

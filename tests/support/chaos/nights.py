@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import inspect
 import json
 import logging
 import os
@@ -143,6 +144,22 @@ def _let_the_clock_jump(most: float) -> None:
                     setattr(module, known, wrong[id(value)])
 
 
+class _NoPage:
+    """Where the flow has a progress artifact."""
+
+    def __init__(self, *_given: object) -> None:
+        pass
+
+    def __enter__(self) -> _NoPage:
+        return self
+
+    def __exit__(self, *_why: object) -> None:
+        pass
+
+    def show(self, step: object) -> None:
+        """Nobody looks."""
+
+
 def _flow() -> Any:
     """The flow's function, its stages as plain functions."""
     from flows import nightly as module
@@ -151,7 +168,10 @@ def _flow() -> Any:
     for name, value in list(vars(module).items()):
         # A stage's attempts are Prefect's; what they call is under them.
         if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
-            setattr(module, name, getattr(value, "__wrapped__", value))
+            bare = getattr(value, "__wrapped__", value)
+            # What a context manager is made of is no context manager.
+            setattr(module, name, value if inspect.isgeneratorfunction(bare) else bare)
+    vars(module)["ProgressPage"] = _NoPage
     vars(module)["get_run_logger"] = lambda: logging.getLogger("night")
     vars(module)["create_markdown_artifact"] = lambda **_given: None
     vars(module)["create_table_artifact"] = lambda **_given: None
