@@ -28,6 +28,7 @@ from prefect.states import Failed
 
 from flows.missed import cancel_missed
 from flows.progress_page import ProgressPage
+from flows.served import end_with_runner
 from platemill.costs.words import cost_lines
 from platemill.errors import CheckFailed, GenerationConflict, PlatemillError, StageTimeout
 from platemill.launch.deadlines import deadline
@@ -178,6 +179,7 @@ def nightly(
         budget: what the night may cost, in the currency of ``node_prices``; days that it does not
             pay for are left, whole, for another night.
     """
+    end_with_runner()
     cancel_missed(get_run_logger())
     settings = load_settings(home=home, layout=layout)
     prepared = run_id is not None and (settings.runs / run_id).is_dir()

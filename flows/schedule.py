@@ -41,6 +41,7 @@ from prefect.schedules import Cron
 from prefect.states import Crashed
 
 from flows.nightly import nightly
+from flows.served import SERVED
 from platemill.documents import write_json
 from platemill.errors import PlatemillError, ServerUnavailable, error_record
 from platemill.launch.prefect_server import PrefectServer
@@ -123,7 +124,7 @@ async def _deployment(flow: Flow[..., Any], settings: Settings, service: Service
             "layout": settings.layout,
         },
         description="Served by `platemill schedule`.",
-        tags=["platemill"],
+        tags=["platemill", SERVED],
     )
 
 

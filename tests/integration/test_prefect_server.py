@@ -28,6 +28,7 @@ from uuid import UUID
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
@@ -257,6 +258,10 @@ def test_a_worker_runs_a_night_and_no_second_one_beside_it(world: World) -> None
         assert third.state.name == "Completed"
         third_log = wait_for(lambda: world.logs(third.id), f"{IMAGES} images seen, 0 new")
         assert "generation" not in third_log
+        days = {"start": "2026-05-01", "end": "2026-05-02"}
+        past = world.wait(world.start("backfill/process", **days).id, "Completed", "Failed")
+        assert past.state is not None
+        assert past.state.name == "Completed", world.logs(past.id)
         old = world.wait(world.start("vacuum/process", dry_run=True).id, "Completed", "Failed")
         assert old.state is not None
         assert old.state.name == "Completed", world.logs(old.id)
@@ -467,15 +472,23 @@ def test_a_schedule_survives_a_night_that_fails(world: World, tmp_path: Path) ->
 
 
 @pytest.mark.ray
-def test_a_schedule_that_is_told_to_end_leaves_nothing(world: World, tmp_path: Path) -> None:
+def test_a_schedule_that_ends_or_is_killed_leaves_nothing(world: World, tmp_path: Path) -> None:
     environment = {k: v for k, v in world.environment.items() if not k.startswith("PREFECT_API")}
     shared = set(Path("/dev/shm").iterdir())
-    archive = photos(tmp_path / "photos", 1)
-    home = tmp_path / "home"
+    archive, home = photos(tmp_path / "photos", 1), tmp_path / "home"
+    more = ("--port", str(free_port()), "--once-now")
     with SmallServer(seconds=120) as slow:
         environment["PLATEMILL_TRITON_ADDRESS"] = slow.address
-        more = ("--port", str(free_port()), "--once-now")
         with Schedule(home, archive, environment, *more) as schedule:
+            schedule.wait_for("images seen, 4 new")
+            # The two that could end the others, at once.
+            runner = psutil.Process(schedule.process.pid).children()
+            assert len(runner) == 1
+            runner[0].kill()
+            assert schedule.end(signal.SIGKILL) == -signal.SIGKILL
+            wait_for(lambda: str(schedule.processes()), "[]")
+        with Schedule(home, archive, environment, *more) as schedule:
+            schedule.wait_for("was killed with the process that served it")
             schedule.wait_for("recognise: 0 plates")
             assert len(schedule.processes()) > 5
             assert schedule.end() == 0
@@ -483,5 +496,5 @@ def test_a_schedule_that_is_told_to_end_leaves_nothing(world: World, tmp_path: P
     assert {p for p in Path("/dev/shm").iterdir() if "ray" in p.name} <= shared
     database = home / "schedule" / "prefect" / "prefect.db"
     with contextlib.closing(sqlite3.connect(database)) as prefect:
-        runs = "SELECT state_name FROM flow_run WHERE auto_scheduled = 0"
-        assert prefect.execute(runs).fetchall() == [("Cancelled",)]
+        runs = "SELECT state_name FROM flow_run WHERE NOT auto_scheduled ORDER BY created"
+        assert prefect.execute(runs).fetchall() == [("Crashed",), ("Cancelled",)]
