@@ -25,7 +25,8 @@ from rich.console import Console
 from platemill.errors import PlatemillError, RetryableError, error_from_record
 from platemill.launch.heartbeat import Heartbeat
 from platemill.launch.keeper import end_orphans
-from platemill.launch.stages import ERROR, Night
+from platemill.launch.records import ERROR
+from platemill.launch.stages import Night
 from platemill.observe.run import recorded
 from platemill.processes import adopt_orphans
 from platemill.settings import QUIET_ENVIRONMENT, Settings

@@ -1,4 +1,4 @@
-"""The files in a run's folder by which a Ray job says how far it is and how it ended."""
+"""The files in a run's folder: what was asked, how far its job is, how both ended."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from platemill.documents import write_json
 from platemill.errors import PlatemillError, RetryableError, error_from_record, error_record
 
 __all__ = [
+    "ERROR",
+    "REQUEST",
+    "STOPPED",
+    "SUMMARY",
     "JobProgress",
     "clear_records",
     "read_exit",
@@ -20,6 +24,18 @@ __all__ = [
     "write_progress",
     "write_tried",
 ]
+
+REQUEST = "request.json"
+"""What the run was asked to do."""
+
+SUMMARY = "summary.json"
+"""What it did; it is there when the run ended well."""
+
+ERROR = "error.json"
+"""What it failed with."""
+
+STOPPED = "stopped.json"
+"""That somebody ended it before its end."""
 
 _PROGRESS = "progress.json"
 _EXIT = "job.json"

@@ -36,7 +36,14 @@ from platemill.lake.storage import plain
 from platemill.launch.outlook import LeftDays, Outlook, is_private
 from platemill.launch.progress import WaitProgress
 from platemill.launch.recognition import run_recognition
-from platemill.launch.records import JobProgress, write_tried
+from platemill.launch.records import (
+    ERROR,
+    REQUEST,
+    STOPPED,
+    SUMMARY,
+    JobProgress,
+    write_tried,
+)
 from platemill.recognize.night_plan import plan_night
 from platemill.recognize.plan import PLAN_FILES, Plan
 from platemill.schema import ImageStatus
@@ -51,16 +58,8 @@ from platemill.warehouse.publish import finish_publish, publish
 from platemill.warehouse.run_costs import record_run_costs
 from platemill.warehouse.tiles import build_tiles
 
-__all__ = ["ERROR", "STOPPED", "Night", "Request"]
+__all__ = ["Night", "Request"]
 
-ERROR = "error.json"
-"""In a run's folder: what it failed with."""
-
-STOPPED = "stopped.json"
-"""In a run's folder: that somebody ended it before its end."""
-
-_REQUEST = "request.json"
-_SUMMARY = "summary.json"
 _SECONDS = "seconds.json"
 
 
@@ -89,12 +88,12 @@ class Request:
             "retry": list(self.retry),
             "budget": self.budget,
         }
-        write_json(folder / _REQUEST, document)
+        write_json(folder / REQUEST, document)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read it back."""
-        said = json.loads((folder / _REQUEST).read_text())
+        said = json.loads((folder / REQUEST).read_text())
         return cls(
             run_id=said["run_id"],
             archives=tuple(said["archives"]),
@@ -561,7 +560,7 @@ class Night:
             "seconds": {**seconds, "total": round(self._elapsed(), 3)},
         }
         failpoint("night.summary.before")
-        write_json(self.folder / _SUMMARY, summary)
+        write_json(self.folder / SUMMARY, summary)
         if not plan.shards:
             # A night with nothing new leaves its summary alone, however large the archive is.
             for name in PLAN_FILES:
@@ -570,7 +569,7 @@ class Night:
 
     def summary(self) -> dict[str, Any]:
         """What ``finish`` wrote."""
-        read: dict[str, Any] = json.loads((self.folder / _SUMMARY).read_text())
+        read: dict[str, Any] = json.loads((self.folder / SUMMARY).read_text())
         return read
 
     @cached_property

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from platemill.lake import Lake, open_lake
 from platemill.lake.inventory import newest_inventory
-from platemill.launch.heartbeat import read_pulse
-from platemill.launch.stages import ERROR, STOPPED
+from platemill.launch.records import REQUEST
+from platemill.launch.run_state import standing
 from platemill.recognize.night_plan import waiting_by_day
 from platemill.serving.repository import repository_of
 from platemill.serving.version import pipeline_version
@@ -56,37 +55,8 @@ def home_status(settings: Settings) -> dict[str, Any]:
 
 
 def _runs(folder: Path) -> list[dict[str, Any]]:
-    found = sorted(folder.glob("*/request.json"), reverse=True)[:_NEWEST]
-    return [_run(request.parent) for request in found]
-
-
-def _run(folder: Path) -> dict[str, Any]:
-    row: dict[str, Any] = {"run_id": folder.name, "state": "unfinished", "error": None}
-    if (folder / "summary.json").exists():
-        summary = json.loads((folder / "summary.json").read_text())
-        row["state"] = "published" if summary["images_new"] else "nothing new"
-        if summary.get("images_left") and not summary["images_new"]:
-            row["state"] = "budget spent"
-        seconds = summary.pop("seconds")
-        row |= {name: value for name, value in summary.items() if name != "run_id"}
-        row["seconds"] = seconds["total"]
-        # Summaries of before costs were counted have none.
-        costs = summary.get("costs") or {}
-        row |= {name: costs.get(name) for name in ("node_hours", "price", "currency")}
-    elif (folder / ERROR).exists():
-        error = json.loads((folder / ERROR).read_text())
-        row |= {"state": "failed", "error": f"{error['error']}: {error['text']}"}
-    elif (folder / STOPPED).exists():
-        stopped = json.loads((folder / STOPPED).read_text())
-        row |= {"state": "stopped", "error": f"it was stopped at {stopped['at']}. Run again"}
-    elif (pulse := read_pulse(folder)) is not None:
-        row["state"] = "crashed" if pulse.is_dead() else "running"
-        if pulse.is_dead():
-            row["error"] = (
-                f"its flow, {pulse}, ended without a word after {pulse.at}. Run again: what was "
-                "recognised is kept"
-            )
-    return row
+    found = sorted(folder.glob(f"*/{REQUEST}"), reverse=True)[:_NEWEST]
+    return [standing(request.parent) for request in found]
 
 
 def _generation(lake: Lake, number: int) -> dict[str, Any]:
