@@ -68,6 +68,7 @@ bench-full: setup ## the same with a million files and 100,000 photos, into benc
 	@$(VENV)/bin/python benchmarks/stages.py $(OWN) --count 48 --out $(BENCH)
 	@$(VENV)/bin/python benchmarks/night.py $(OWN) --images 600 --rounds 5 --out $(BENCH)
 	@$(VENV)/bin/python benchmarks/farm.py --servers 1 2 4 8 --out $(BENCH)
+	@$(VENV)/bin/python benchmarks/farm.py --servers 8 --limit 400 --seconds 8 --out $(BENCH)
 	@$(VENV)/bin/python benchmarks/quiet.py --out $(BENCH)
 	@$(VENV)/bin/python benchmarks/timeline.py --images 100000 --memory --out $(BENCH)
 	@$(VENV)/bin/python benchmarks/timeline.py --picture docs/images/night-timeline.svg --out $(BENCH)

@@ -41,7 +41,10 @@ def main() -> None:
 
 
 def newest(name: str, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last record; of nights the last of each set of photos, by itself."""
+    """The last record; of nights the last of each set of photos, by itself; of farms every size."""
+    if name == "farm" and records:
+        sizes = {(row["servers"], row["limit"]): row for one in records for row in one["farm"]}
+        return [{**records[-1], "farm": [sizes[size] for size in sorted(sizes)]}]
     if name != "night":
         return records[-1:]
     found = {
@@ -112,6 +115,8 @@ def night(record: dict[str, Any]) -> Iterator[str]:
 
 def farm(record: dict[str, Any]) -> Iterator[str]:
     yield "## A farm of servers that only wait"
+    yield ""
+    yield "Where servers can do more than the cores can feed, the figure is what the cores can feed."
     yield ""
     yield row("servers", "their limit, images/s", "images/s", "of the limit", "cores busy")
     yield row("---", "---", "---", "---", "---")
