@@ -116,7 +116,7 @@ def night(record: dict[str, Any]) -> Iterator[str]:
 def farm(record: dict[str, Any]) -> Iterator[str]:
     yield "## A farm of servers that only wait"
     yield ""
-    yield "Where servers can do more than the cores can feed, the figure is what the cores can feed."
+    yield "Servers that can do more than the cores can feed get what the cores can feed."
     yield ""
     yield row("servers", "their limit, images/s", "images/s", "of the limit", "cores busy")
     yield row("---", "---", "---", "---", "---")
