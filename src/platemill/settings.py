@@ -235,6 +235,13 @@ class Settings(BaseSettings):
         "(docs/costs.md)",
     )
     currency: str = Field("USD", min_length=1, description="what prices are counted in")
+    report_photos: int = Field(
+        24,
+        ge=0,
+        le=200,
+        description="how many photos, the least confident first, a night's page shows; 0: no "
+        "photo, no plate and no photo's name (docs/night-report.md)",
+    )
     log_format: LogFormat = Field(
         "text",
         description="how a night's and a job's lines on stderr look: `text` or `json` "

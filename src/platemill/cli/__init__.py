@@ -21,6 +21,7 @@ from platemill.cli.output import stderr
 from platemill.cli.plan import plan
 from platemill.cli.profile import profile_app
 from platemill.cli.quarantine import quarantine_app
+from platemill.cli.report import report
 from platemill.cli.rollback import rollback
 from platemill.cli.run import run
 from platemill.cli.schedule import schedule
@@ -54,6 +55,7 @@ app.command()(lookup)
 app.command()(training_set)
 app.command()(catalog)
 app.command()(status)
+app.command()(report)
 app.command()(generations)
 app.command()(rollback)
 app.command()(vacuum)

@@ -16,6 +16,7 @@ COMMANDS = [
     "training-set",
     "catalog",
     "status",
+    "report",
     "triton",
     "doctor",
     "demo",
