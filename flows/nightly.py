@@ -27,6 +27,7 @@ from prefect.runtime import flow_run
 from prefect.states import Failed
 
 from flows.missed import cancel_missed
+from flows.night_page import page_of_failure, write_page
 from flows.progress_page import ProgressPage
 from flows.served import end_with_runner
 from platemill.costs.words import cost_lines
@@ -191,11 +192,16 @@ def nightly(
     with (
         Heartbeat(night.folder, settings.lease_seconds),
         observed(settings, night.run_id),
+        page_of_failure(settings, night.folder),
         night.ending(),
     ):
         if not prepared:
             night.repair()
-        return _run(night)
+        summary = _run(night)
+        page = write_page(settings, night.folder)
+        text = _report(summary) + page
+        create_markdown_artifact(key="night", markdown=text, description="The night")
+        return summary
 
 
 def _run(night: Night) -> dict[str, Any]:
@@ -219,9 +225,7 @@ def _run(night: Night) -> dict[str, Any]:
                     _publish_night(night)
             else:
                 logger.info("another run has done it all, nothing is left to do")
-    summary = night.finish()
-    create_markdown_artifact(key="night", markdown=_report(summary), description="The night")
-    return summary
+    return night.finish()
 
 
 def _publish_night(night: Night) -> None:

@@ -242,6 +242,11 @@ class Settings(BaseSettings):
         description="how many photos, the least confident first, a night's page shows; 0: no "
         "photo, no plate and no photo's name (docs/night-report.md)",
     )
+    report_url: str | None = Field(
+        None,
+        description="URL under which HOME/runs is served, for Prefect's links to nights' pages; "
+        "default: they are links to the file",
+    )
     log_format: LogFormat = Field(
         "text",
         description="how a night's and a job's lines on stderr look: `text` or `json` "

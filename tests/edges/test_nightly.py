@@ -19,8 +19,8 @@ from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 from prefect.testing.utilities import prefect_test_harness
 
+from flows import night_page, progress_page
 from flows import nightly as edge
-from flows import progress_page
 from platemill.errors import (
     CheckFailed,
     ConfigurationError,
@@ -104,6 +104,8 @@ def prefect() -> Iterator[None]:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[FailingNight], Any]:
     monkeypatch.setattr(retries, "_wait", lambda _seconds: None)
+    # Of a night that is none there is no page.
+    monkeypatch.setattr(night_page, "_page", lambda *_: {"out": "nowhere", "notes": []})
 
     def run_flow(night: FailingNight) -> Any:
         night.folder = tmp_path

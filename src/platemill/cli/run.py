@@ -20,6 +20,7 @@ from platemill.cli.output import (
 )
 from platemill.costs.words import cost_lines
 from platemill.errors import ConfigurationError
+from platemill.launch.records import PAGE
 from platemill.settings import load_settings
 
 __all__ = ["days_given", "print_summary", "run"]
@@ -96,6 +97,9 @@ def run(
         print_json(summary)
         return
     print_summary(summary)
+    page = settings.runs / summary["run_id"] / PAGE
+    if page.exists():
+        stdout.print(f"the page of the night: {page}", highlight=False, soft_wrap=True)
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:

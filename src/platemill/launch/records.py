@@ -12,6 +12,7 @@ from platemill.errors import PlatemillError, RetryableError, error_from_record, 
 
 __all__ = [
     "ERROR",
+    "PAGE",
     "REQUEST",
     "STOPPED",
     "SUMMARY",
@@ -36,6 +37,9 @@ ERROR = "error.json"
 
 STOPPED = "stopped.json"
 """That somebody ended it before its end."""
+
+PAGE = "report.html"
+"""The page of it, if one was made."""
 
 _PROGRESS = "progress.json"
 _EXIT = "job.json"

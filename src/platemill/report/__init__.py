@@ -10,11 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from platemill.launch.records import PAGE
 from platemill.report.gather import gather, newest_run
-from platemill.report.page import REPORT_PAGE, write_page
+from platemill.report.page import write_page
 from platemill.settings import Settings
 
-__all__ = ["REPORT_PAGE", "newest_run", "write_report"]
+__all__ = ["newest_run", "write_report"]
 
 
 def write_report(
@@ -44,7 +45,7 @@ def write_report(
     run_id = run_id or newest_run(settings)
     wanted = settings.report_photos if photos is None else photos
     facts = gather(settings, run_id, photos=wanted, now=now)
-    path = (out or settings.runs / run_id / REPORT_PAGE).resolve()
+    path = (out or settings.runs / run_id / PAGE).resolve()
     size = write_page(path, facts)
     return {
         "run_id": run_id,

@@ -19,10 +19,7 @@ from platemill.report.counts import CAMERAS_SHOWN, DAYS_SHOWN
 from platemill.report.facts import CameRow, DoneRow, NightFacts
 from platemill.report.moments import Times
 
-__all__ = ["REPORT_PAGE", "render", "write_page"]
-
-REPORT_PAGE: Final = "report.html"
-"""The page's name in a run's folder."""
+__all__ = ["render", "write_page"]
 
 _PACKAGE: Final = "platemill.report"
 _SECTIONS: Final = (
