@@ -55,6 +55,8 @@ _LOOK_SECONDS = 5.0
 # The most often that Prefect allows: docs/alerts.md.
 _HEARTBEAT_SECONDS = 30.0
 _END_SECONDS = 75.0
+# Prefect's words for a place that is taken.
+_TAKEN = "Deployment concurrency limit reached"
 _ALIVE = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
 
 
@@ -173,6 +175,8 @@ def _line(run: FlowRun) -> str:
     message = f": {run.state.message}" if run.state.message else ""
     if run.state.is_cancelled() and not run.run_count and run.state.message:
         message = f", it did not begin: {run.state.message}"
+        if run.state.message.startswith(_TAKEN):
+            message += " The night before still runs; what is new is found by the next one"
     return f"night {run.name} of {_expected(run):%Y-%m-%d %H:%M} UTC: {run.state.name}{message}"
 
 
@@ -196,11 +200,15 @@ async def _until(
     """
     while not stop.is_set():
         if server is not None and server.has_ended():
-            raise ServerUnavailable(f"the Prefect server ended; its log is {server.log}")
+            raise ServerUnavailable(
+                f"the Prefect server ended; its log is {server.log}. Start the schedule again: a "
+                "night that was missed is made up for"
+            )
         if serving.done():
             why = None if serving.cancelled() else serving.exception()
             raise ServerUnavailable(
-                f"Prefect's runner ended: {why or 'it did not say why'}. Does the API answer?"
+                f"Prefect's runner ended: {why or 'it did not say why'}. Does the API answer? "
+                "Start the schedule again: a night that was missed is made up for"
             )
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1.0)

@@ -218,8 +218,9 @@ class Worker:
         while not _answers(address):
             if time.monotonic() > deadline:
                 raise ServerUnavailable(
-                    f"Triton at {address} does not answer, or has no model plate_recognition; "
-                    "see its log and PLATEMILL_TRITON_ADDRESS"
+                    f"Triton at {address} does not answer, or has no model plate_recognition, "
+                    f"for {seconds:g} s. See its log and PLATEMILL_TRITON_ADDRESS, then run again: "
+                    "what was recognised is kept"
                 )
             time.sleep(0.2)
         from platemill.serving.contracts import PLATE_BULK

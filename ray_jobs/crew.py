@@ -478,8 +478,9 @@ class Crew:
         _LOG.warning("death %d in a row: %s", self._deaths, why)
         if self._deaths > _MAX_DEATHS:
             raise ServerUnavailable(
-                f"servers or workers died {self._deaths} times in a row, the last time: {why}; "
-                "what was recorded is kept"
+                f"servers or workers died {self._deaths} times in a row, the last time: {why}. "
+                f"Their logs are in {self._settings.runs / self._run_id}. Run again: what was "
+                "recognised is kept"
             )
 
     def _worker_died(self, hired: Hired, error: RayError) -> None:

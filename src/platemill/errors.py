@@ -49,6 +49,7 @@ __all__ = [
     "StageTimeout",
     "error_from_record",
     "error_record",
+    "kind_of",
 ]
 
 
@@ -146,7 +147,13 @@ class FeatureUnreadable(PlatemillError):
 
 def error_record(error: BaseException) -> dict[str, str]:
     """Return an error as a process leaves it in a file for the one that started it."""
-    return {"error": type(error).__name__, "text": str(error)}
+    return {"error": kind_of(error).__name__, "text": str(error)}
+
+
+def kind_of(error: BaseException) -> type[BaseException]:
+    """The class that an error is known by: the nearest that is ours, or its own."""
+    kinds = type(error).__mro__
+    return next((kind for kind in kinds if kind.__module__ == __name__), kinds[0])
 
 
 def error_from_record(record: Mapping[str, str]) -> PlatemillError:

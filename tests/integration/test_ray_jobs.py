@@ -1,15 +1,21 @@
 """Jobs through the real Jobs API of a real cluster."""
 
+import contextlib
+import json
 import shlex
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from platemill.errors import ConfigurationError, ServerUnavailable, ShardsIncomplete
+from platemill.launch import jobs
 from platemill.launch.clusters.private import PrivateCluster
 from platemill.launch.jobs import run_job
 from platemill.launch.records import JobProgress
@@ -148,6 +154,48 @@ def test_a_live_job_of_the_same_name_is_stopped_first(
     assert "stopped from outside" in str(outcome[0])
 
 
-def test_a_jobs_api_that_is_not_there_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(ServerUnavailable, match="PLATEMILL_RAY_ADDRESS"):
-        run_job("http://127.0.0.1:9", {}, "true", "nobody", log_path=tmp_path / "recognize.log")
+@pytest.mark.parametrize("trouble", ["refused", "silent", "silent later"])
+def test_a_jobs_api_that_does_not_answer_is_said_so(
+    trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_ANSWER_SECONDS", (1.0, 1.0))
+    with api_that_falls_silent(after=int(trouble == "silent later")) as address:
+        address = "http://127.0.0.1:9" if trouble == "refused" else address
+        said = f"the Ray Jobs API at {address} does not answer: .*PLATEMILL_RAY_ADDRESS.* run again"
+        with pytest.raises(ServerUnavailable, match=said) as raised:
+            run_job(address, {}, "true", "nobody", log_path=tmp_path / "recognize.log")
+    assert raised.value.exit_code == 4
+
+
+@contextlib.contextmanager
+def api_that_falls_silent(after: int) -> Iterator[str]:
+    """Takes every connection, and answers the first so many requests with Ray's version."""
+    version = json.dumps({"ray_version": ray.__version__}).encode()
+    left = [after]
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if not left[0]:
+                over.wait(60)
+                return
+            left[0] -= 1
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(version)))
+            self.end_headers()
+            self.wfile.write(version)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

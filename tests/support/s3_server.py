@@ -28,13 +28,13 @@ BUCKET = "archive"
 _START_SECONDS = 60.0
 
 # moto gives credentials no meaning; boto3 wants some, and must not look for others on the machine.
-_CREDENTIALS = {
+CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": "/dev/null",
-    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    "AWS_SHAREDCREDENTIALS_FILE": "/dev/null",
     "NO_PROXY": "127.0.0.1",
     "no_proxy": "127.0.0.1",
 }
@@ -96,7 +96,7 @@ def _url(process: subprocess.Popen[bytes], log: Path) -> str:
 
 def point_at(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Let boto3 in this process, and in those that it starts, find a server."""
-    for name, said in {**_CREDENTIALS, "AWS_ENDPOINT_URL": url}.items():
+    for name, said in {**CREDENTIALS, "AWS_ENDPOINT_URL": url}.items():
         monkeypatch.setenv(name, said)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)

@@ -8,6 +8,7 @@ import pytest
 
 from platemill import errors
 from platemill.errors import PlatemillError, error_from_record, error_record
+from platemill.lake.trials import Refused
 
 KINDS = [
     kind
@@ -34,6 +35,12 @@ def test_a_record_of_a_foreign_error_is_one_of_ours() -> None:
     after = error_from_record(error_record(ZeroDivisionError("by zero")))
     assert type(after) is PlatemillError
     assert str(after) == "ZeroDivisionError: by zero"
+
+
+def test_an_error_of_a_part_is_known_by_the_class_that_everybody_knows() -> None:
+    record = error_record(Refused("the store says 403", 403, "AccessDenied"))
+    assert record == {"error": "ConfigurationError", "text": "the store says 403"}
+    assert error_from_record(record).exit_code == 2
 
 
 def test_the_tree_at_the_top_names_every_error_with_its_code() -> None:

@@ -32,7 +32,7 @@ from platemill.cli.training_set import training_set
 from platemill.cli.triton import triton_app
 from platemill.cli.tune import tune
 from platemill.cli.vacuum import vacuum
-from platemill.errors import PlatemillError
+from platemill.errors import PlatemillError, kind_of
 from platemill.lake.storage import plain
 
 __all__ = ["app", "main"]
@@ -77,6 +77,6 @@ def main() -> None:
         error = plain(raised, "the home")
         if not isinstance(error, PlatemillError):
             raise
-        stderr.print(f"[bold red]error:[/] {type(error).__name__}:", end=" ")
+        stderr.print(f"[bold red]error:[/] {kind_of(error).__name__}:", end=" ")
         stderr.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)

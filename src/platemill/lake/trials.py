@@ -34,6 +34,8 @@ _TRY_AGAIN_CODES: Final = frozenset(
 _MISSING: Final = frozenset({"404", "NoSuchKey", "NoSuchUpload", "NotFound"})
 _CURES: Final = {
     "NoSuchBucket": "create the bucket, or correct PLATEMILL_LAKE_URL",
+    # An answer without a body, to HEAD, does not say more.
+    "400": "the credentials may have expired: renew them, or check AWS_*",
     "403": "the credentials are wrong, or may not list, get, put and delete there",
     "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
     "ExpiredToken": "the credentials have expired: renew them",
@@ -133,12 +135,14 @@ class Trials:
     def _judge(self, answer: dict[str, Any]) -> PlatemillError:
         said = answer.get("Error", {})
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        code, message = str(said.get("Code", status)), str(said.get("Message", ""))
+        code = str(said.get("Code", status))
+        message = str(said.get("Message", "")).rstrip(".")
         if code in _TRY_AGAIN_CODES or status in _TRY_AGAIN_STATUS:
             return _TryAgain(f"{status} {code} {message}".strip())
         cure = _CURES.get(code) or _CURES.get(str(status)) or "check PLATEMILL_LAKE_URL and AWS_*"
         text = f"{self._url} answers {status} {code} {message}".strip()
-        return Refused(f"{text}; {cure}", status, code)
+        kept = "Then run again: what was recognised is kept"
+        return Refused(f"{text}; {cure}. {kept}", status, code)
 
 
 class _TryAgain(PlatemillError):

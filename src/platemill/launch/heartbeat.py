@@ -131,7 +131,8 @@ class Watch:
         self._clock = clock
         self._every = every
         self._last = read_pulse(folder)
-        self._since = self._looked = clock()
+        self._silent = 0.0
+        self._looked = clock()
 
     def check(self) -> None:
         """Raise unless the leader lives; nothing is asked if there was none at the beginning.
@@ -140,17 +141,20 @@ class Watch:
             FlowLost: it is gone, or was silent for as long as it asked to be believed.
         """
         last = self._last
-        if last is None or self._clock() - self._looked < self._every:
+        if last is None or (passed := self._clock() - self._looked) < self._every:
             return
-        self._looked = self._clock()
+        self._looked += passed
         now = read_pulse(self._folder)
         if now is None:
             raise FlowLost(f"the flow of {self._folder.name} ({last}) has ended; {_KEPT}")
         if now.is_here and now.process.is_gone():
             raise FlowLost(f"the flow of {self._folder.name} ({now}) was killed; {_KEPT}")
         if now != last:
-            self._last, self._since = now, self._clock()
-        elif self._clock() - self._since > now.seconds:
+            self._last, self._silent = now, 0.0
+            return
+        # Who did not look for long has slept, most likely with the whole machine.
+        self._silent += min(passed, now.seconds / _BEATS)
+        if self._silent > now.seconds:
             raise FlowLost(
                 f"the flow of {self._folder.name} ({now}) is silent for {now.seconds:g} s, the "
                 f"last beat was at {now.at}; {_KEPT}"

@@ -29,6 +29,8 @@ _ASK_SECONDS = 2.0
 _SUBMIT_SECONDS = 90.0
 _STOP_SECONDS = 15.0
 _LOST_SECONDS = 60.0
+# To connect, and between two bytes of an answer.
+_ANSWER_SECONDS = (10.0, 30.0)
 _LAST_LINES = 12
 # Connecting to the cluster is the client's business; the job's processes know their own.
 _CONNECTION_VARIABLES = frozenset(
@@ -71,7 +73,10 @@ def run_job(
     client = _connect(address, environment.get("RAY_AUTH_TOKEN"))
     variables = {k: v for k, v in environment.items() if k not in _CONNECTION_VARIABLES}
     with terminated_as_interrupt():
-        name = _submit(client, entrypoint, submission_id, {"env_vars": variables})
+        try:
+            name = _submit(client, entrypoint, submission_id, {"env_vars": variables})
+        except OSError as error:
+            raise _no_answer(address, error) from error
         _LOG.info("job %s was submitted to %s", name, address)
         try:
             message = _follow(client, name, folder, log_path, on_progress, poll_seconds)
@@ -86,14 +91,25 @@ def run_job(
 def _connect(address: str, token: str | None) -> Any:
     from ray.job_submission import JobSubmissionClient
 
+    class Client(JobSubmissionClient):  # type: ignore[misc]
+        """Ray's own waits for an answer for ever."""
+
+        def _do_request(self, method: str, endpoint: str, **given: Any) -> Any:
+            return super()._do_request(method, endpoint, timeout=_ANSWER_SECONDS, **given)
+
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        return JobSubmissionClient(address, headers=headers)
+        return Client(address, headers=headers)
     except (ConnectionError, OSError, RuntimeError) as error:
-        raise ServerUnavailable(
-            f"the Ray Jobs API at {address} does not answer: {_first_line(error)}. "
-            "Check PLATEMILL_RAY_ADDRESS and the cluster's token (RAY_AUTH_TOKEN)"
-        ) from error
+        raise _no_answer(address, error) from error
+
+
+def _no_answer(address: str, error: Exception) -> ServerUnavailable:
+    return ServerUnavailable(
+        f"the Ray Jobs API at {address} does not answer: {_first_line(error)}. Does the cluster "
+        "run, and are PLATEMILL_RAY_ADDRESS and its token (RAY_AUTH_TOKEN) right? Then run again: "
+        "what was recognised is kept"
+    )
 
 
 def _submit(client: Any, entrypoint: str, wanted: str, runtime_env: dict[str, Any]) -> str:
@@ -118,7 +134,8 @@ def _submit(client: Any, entrypoint: str, wanted: str, runtime_env: dict[str, An
             # The node's agent starts after the API; until then a submission is refused.
             if time.monotonic() > deadline:
                 raise ServerUnavailable(
-                    f"Ray refused the job {name}: {_first_line(error)}"
+                    f"Ray refused the job {name}: {_first_line(error)}. Look at the cluster (ray "
+                    "status) and run again: what was recognised is kept"
                 ) from error
             time.sleep(1.0)
 
@@ -133,8 +150,10 @@ def _follow(
 ) -> str | None:
     """Wait for the job's end. Return None if it succeeded, else what Ray says about it."""
     shown: JobProgress | None = None
-    heard = copied = time.monotonic()
+    copied = time.monotonic()
     asked = 0.0
+    # Since when it does not answer; from a failure on, for the machine may have slept before it.
+    silent: float | None = None
     while True:
         info = None
         # Answering costs the cluster a share of a core; a job that is over says so in a file.
@@ -143,12 +162,14 @@ def _follow(
             if is_due:
                 asked = time.monotonic()
                 info = client.get_job_info(name)
-                heard = time.monotonic()
+                silent = None
         except (OSError, RuntimeError) as error:
-            if time.monotonic() - heard > _LOST_SECONDS:
+            silent = silent or time.monotonic()
+            if time.monotonic() - silent > _LOST_SECONDS:
                 raise ServerUnavailable(
                     f"the Ray Jobs API has not answered for {_LOST_SECONDS:g} s while job {name} "
-                    f"was running: {_first_line(error)}"
+                    f"was running: {_first_line(error)}. Run again when it does: what was "
+                    "recognised is kept"
                 ) from error
         progress = read_progress(folder)
         if on_progress is not None and progress is not None and progress != shown:
@@ -175,8 +196,8 @@ def _raise_failure(name: str, message: str | None, folder: Path, log_path: Path)
             f"job {name} was stopped from outside; run again, what was recognised is kept"
         )
     raise ShardsIncomplete(
-        f"job {name} ended without saying why ({message.strip()}). Its log, {log_path}, ends "
-        f"with:\n{last_lines(log_path)}"
+        f"job {name} ended without saying why ({message.strip()}). Run again: what was recognised "
+        f"is kept. Its log, {log_path}, ends with:\n{last_lines(log_path)}"
     )
 
 
@@ -202,7 +223,7 @@ def last_lines(path: Path) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:300]
+    return str(error).strip().split("\n")[0][:300].rstrip(".")
 
 
 @contextlib.contextmanager

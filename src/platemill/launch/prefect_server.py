@@ -136,12 +136,12 @@ class PrefectServer:
             if self.has_ended():
                 raise ServerUnavailable(
                     f"the Prefect server ended while it started; its log, {self.log}, ends with: "
-                    f"{self._last_words()}"
+                    f"{self._last_words()}. Mend what it says and start it again"
                 )
             if time.monotonic() > deadline:
                 raise ServerUnavailable(
                     f"the Prefect server did not answer within {self._start_seconds:g} s; its log "
-                    f"is {self.log}"
+                    f"is {self.log}. Start it again on a machine with less to do"
                 )
             time.sleep(_POLL_SECONDS)
 

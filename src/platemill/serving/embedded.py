@@ -21,7 +21,7 @@ from platemill.serving import regions
 from platemill.serving.environment import TritonEnvironment, require
 from platemill.serving.health import ModelState, model_states, server_name
 from platemill.serving.supervisor import READY, Spec, launch
-from platemill.serving.trouble import cure_for, last_lines, port_was_taken
+from platemill.serving.trouble import cure_for, last_lines, loaded_models, port_was_taken
 from platemill.settings import Settings
 
 __all__ = ["BACKENDS", "EmbeddedTriton", "RunningServer", "running_server"]
@@ -33,6 +33,10 @@ _GRACE_SECONDS = 5.0
 _PORT_ATTEMPTS = 5
 _KEPT_BYTES = 64 << 20
 _STATE = "triton.json"
+_ALONE = (
+    "Look at it alone with `platemill doctor` and `platemill triton up`, then run again: what was "
+    "recognised is kept"
+)
 _ASSEMBLED = "backends"
 
 
@@ -278,21 +282,26 @@ class EmbeddedTriton:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.server.supervisor, READY)
                 return
-            missing = ", ".join(sorted(wanted - ready))
             if not self.server.alive():
+                missing = self._missing(wanted)
                 raise self._failed(f"Triton ended before it was ready (waiting for {missing})")
             if time.monotonic() > deadline:
+                missing = self._missing(wanted)
                 raise self._failed(
                     f"Triton was not ready after {self._start_seconds:.0f} s (waiting for "
                     f"{missing}); PLATEMILL_TRITON_START_SECONDS gives it longer"
                 )
             time.sleep(0.1)
 
+    def _missing(self, wanted: set[str]) -> str:
+        """The models that are not loaded: a server that starts names none before all are."""
+        return ", ".join(sorted(wanted - loaded_models(self.log) or wanted))
+
     def _failed(self, what: str) -> ConfigurationError | ServerUnavailable:
         cure = cure_for(self.log)
         text = "\n".join([f"{what}. Its log, {self.log}, ends:", *last_lines(self.log)])
         if cure is None:
-            return ServerUnavailable(text)
+            return ServerUnavailable(f"{text}\n{_ALONE}")
         return ConfigurationError(f"{text}\nLikely cure: {cure}")
 
 

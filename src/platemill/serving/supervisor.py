@@ -34,6 +34,7 @@ READY = signal.SIGUSR1
 
 PARENT = "the process that started it ended"
 SIGNAL = "it was told to stop"
+ENDED = "the server ended"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _wait_for_reason(server: int, parent: int | None) -> str:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, READY):
         signal.signal(number, lambda *_: None)
     poll = select.poll()
-    reasons = {reader: SIGNAL, os.pidfd_open(server): "the server ended"}
+    reasons = {reader: SIGNAL, os.pidfd_open(server): ENDED}
     if parent is not None:
         try:
             reasons[os.pidfd_open(parent)] = PARENT
@@ -160,6 +161,9 @@ def _supervise(spec: Spec) -> None:
         regions.remove(spec.token)
         return
     reason = _wait_for_reason(server.pid, spec.parent)
+    if reason == ENDED:
+        code = server.wait()
+        reason += f" by signal {-code}" if code < 0 else f" with exit code {code}"
     os.write(log, f"supervisor: ending all of it: {reason}\n".encode())
     _end_group(server, spec.grace_seconds if reason == SIGNAL else 0.0)
     regions.remove(spec.token)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["cure_for", "last_lines", "port_was_taken"]
+__all__ = ["cure_for", "last_lines", "loaded_models", "port_was_taken"]
 
+_LOADED = re.compile(r"successfully loaded '([^']+)'")
 _PORT = re.compile(r"Address already in use|already in use|failed to bind", re.IGNORECASE)
 
 # What stands in the log, and the cure. Only causes that trying again will not mend.
@@ -54,6 +55,11 @@ def last_lines(log: Path) -> list[str]:
     telling = [line for line in lines if line and not line.startswith(("+-", "| "))]
     errors = [line for line in telling if not _USUAL.match(line)]
     return (errors or telling)[-_SHOWN:]
+
+
+def loaded_models(log: Path) -> set[str]:
+    """The models that the server says it has loaded."""
+    return set(_LOADED.findall(_text(log)))
 
 
 def port_was_taken(log: Path) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from platemill.serving.trouble import cure_for, last_lines, port_was_taken
+from platemill.serving.trouble import cure_for, last_lines, loaded_models, port_was_taken
 
 
 def log_of(tmp_path: Path, text: str) -> Path:
@@ -37,6 +37,11 @@ def test_known_causes_have_cures(tmp_path: Path, line: str, cure: str) -> None:
 def test_an_unknown_cause_has_none(tmp_path: Path) -> None:
     assert cure_for(log_of(tmp_path, "E1123 the moon is full\n")) is None
     assert cure_for(tmp_path / "absent.log") is None
+
+
+def test_what_is_loaded_is_told_from_what_is_waited_for(tmp_path: Path) -> None:
+    line = "I1126 11:34:27.675072 5399 model_lifecycle.cc:839] \"successfully loaded 'yolo'\"\n"
+    assert loaded_models(log_of(tmp_path, f"I1126 loading: stn:1\n{line}")) == {"yolo"}
 
 
 def test_a_taken_port_is_told_from_other_causes(tmp_path: Path) -> None:

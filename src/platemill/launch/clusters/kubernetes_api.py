@@ -193,7 +193,8 @@ class KubernetesApi:
         if error.status == 401:
             return ConfigurationError(
                 f"{said}: the credentials are wrong or have expired. Renew them (a cloud's login, "
-                "the token in KUBECONFIG, the pod's service account)"
+                "the token in KUBECONFIG, the pod's service account) and run again: what was "
+                "recognised is kept"
             )
         if error.status == 403:
             return ConfigurationError(
@@ -221,7 +222,10 @@ def patiently(call: Callable[[], _T], seconds: float) -> _T:
             return call()
         except Unanswered as error:
             if time.monotonic() + pause > deadline:
-                raise ServerUnavailable(f"{error}; it was asked for {seconds:g} s") from None
+                raise ServerUnavailable(
+                    f"{error}; it was asked for {seconds:g} s. Check KUBECONFIG and the network, "
+                    "then run again: what was recognised is kept"
+                ) from None
         # Many nights may wait for the same server.
         time.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(2 * pause, _LONGEST_PAUSE)

@@ -143,7 +143,8 @@ class PrivateCluster:
                 if attempts >= _ATTEMPTS:
                     raise ServerUnavailable(
                         f"the private Ray cluster ended while it started; its log, "
-                        f"{self._logs / 'start.log'}, ends with: {self._last_words()}"
+                        f"{self._logs / 'start.log'}, ends with: {self._last_words()}. Run again "
+                        "when that is mended: what was recognised is kept"
                     )
                 attempts += 1
                 self.launch()
@@ -152,7 +153,7 @@ class PrivateCluster:
                 raise ServerUnavailable(
                     f"the private Ray cluster did not answer within {self._start_seconds:g} s; "
                     f"its logs are in {self._logs}. On a slow machine raise "
-                    "PLATEMILL_RAY_START_SECONDS"
+                    "PLATEMILL_RAY_START_SECONDS, then run again: what was recognised is kept"
                 )
             time.sleep(_POLL_SECONDS)
 
