@@ -1,17 +1,35 @@
-"""The backfill flow: the days from one to another, recognised and published.
+"""The backfill flow: the days from one to another, in parts that are nights of their own.
 
-``backfill`` is what ``platemill backfill`` does, for a deployment.
+``python -m flows.backfill --run-id R`` is what ``platemill backfill`` runs; a deployment calls
+``backfill`` with its parameters.
 """
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import get_client
 
-from flows.nightly import nightly
-from platemill.launch.backfill import days_between, require_version
-from platemill.settings import load_settings
+from flows.ending import ended_in_time
+from flows.nightly import run_prepared
+from flows.progress_page import ProgressPage
+from flows.served import end_with_runner
+from platemill.lake import open_lake
+from platemill.launch.backfill import Backfill, days_between, prepare, require_version
+from platemill.launch.backfill_parts import run_parts
+from platemill.launch.backfill_progress import BackfillProgress
+from platemill.launch.clusters import shared_cluster
+from platemill.launch.heartbeat import Heartbeat
+from platemill.launch.night import new_run_id
+from platemill.launch.stages import Night
+from platemill.observe.run import observed
+from platemill.settings import Settings, load_settings
 
 __all__ = ["backfill"]
 
@@ -25,19 +43,97 @@ def backfill(
     parallel: int = 2,
     layout: str | None = None,
     pipeline_version: str | None = None,
+    run_id: str | None = None,
 ) -> dict[str, Any]:
-    """Recognise and publish what is waiting of some days.
+    """Recognise and publish what is waiting of some days; returns the summary.
 
     Args:
         home: the deployment's folder; default: the setting.
         archives: folders, ``.tar`` or ``.zip`` files.
         start: the first UTC day (YYYY-MM-DD).
         end: the last UTC day.
-        parallel: days that are worked on at once.
+        parallel: parts that are worked on at once.
         layout: path template; default: the setting.
         pipeline_version: what the pipeline has to be; anything else is refused.
+        run_id: a backfill that was prepared already; nothing else is asked then.
     """
-    days = days_between(start, end)
+    end_with_runner()
+    began = time.monotonic()
     settings = load_settings(home=home, layout=layout)
+    if run_id is not None:
+        lead = Night.load(settings, run_id)
+        with _leading(settings, lead):
+            return _run(settings, lead, Backfill.load(settings.runs, run_id), began)
+    days = days_between(start, end)
     require_version(settings, pipeline_version)
-    return nightly(home, archives, [str(day) for day in days], layout)
+    lead = Night.new(settings, new_run_id(), archives or [], frozenset(days))
+    with _leading(settings, lead):
+        lead.repair()
+        lead.inventory()
+        lead.plan()
+        asked = prepare(lead, days[0], days[-1], parallel)
+        return _run(settings, lead, asked, began)
+
+
+@contextlib.contextmanager
+def _leading(settings: Settings, lead: Night) -> Iterator[None]:
+    with (
+        Heartbeat(lead.folder, settings.lease_seconds),
+        observed(settings, lead.run_id),
+        lead.ending(),
+    ):
+        yield
+
+
+def _run(settings: Settings, lead: Night, asked: Backfill, began: float) -> dict[str, Any]:
+    logger = get_run_logger()
+    for warning in lead.warnings():
+        logger.warning("%s", warning)
+    images = sum(part.images for part in asked.parts)
+    logger.info("%d images wait, in %d parts", images, len(asked.parts))
+    if asked.parts:
+        table = _Table(lead.run_id)
+        with (
+            ProgressPage("progress-backfill", logger.warning) as page,
+            shared_cluster(settings, lead.run_id, min(asked.parallel, len(asked.parts))) as access,
+            BackfillProgress(page.show) as progress,
+        ):
+
+            def tell(rows: list[dict[str, Any]]) -> None:
+                progress.update(rows)
+                table.show(rows)
+
+            run_parts(lead, asked, settings, {**access, **_same_server()}, tell)
+    current = open_lake(settings).current()
+    number = current.number if current else None
+    return asked.finish(settings.runs, number, time.monotonic() - began)
+
+
+def _same_server() -> dict[str, str]:
+    """The variable by which the parts use this flow's Prefect server."""
+    with get_client(sync_client=True) as client:
+        return {"PREFECT_API_URL": str(client.api_url).rstrip("/")}
+
+
+class _Table:
+    """The artifact ``backfill``: a row a part, anew whenever one begins or ends."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._shown: list[str] = []
+
+    def show(self, rows: list[dict[str, Any]]) -> None:
+        """Write it if a part became something else."""
+        states = [row["state"] for row in rows]
+        if states == self._shown:
+            return
+        self._shown = states
+        told = [
+            {name: row[name] if row[name] is None else str(row[name]) for name in row}
+            for row in rows
+        ]
+        create_table_artifact(told, key="backfill", description=f"Backfill {self._run_id}")
+
+
+if __name__ == "__main__":
+    sys.exit(ended_in_time(lambda: run_prepared(backfill, __doc__)))

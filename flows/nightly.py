@@ -26,6 +26,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
+from flows.ending import ended_in_time
 from flows.missed import cancel_missed
 from flows.night_page import page_of_failure, write_page
 from flows.progress_page import ProgressPage
@@ -42,7 +43,7 @@ from platemill.observe.run import observed
 from platemill.processes import end_with_parent
 from platemill.settings import load_settings
 
-__all__ = ["nightly"]
+__all__ = ["nightly", "run_prepared"]
 
 _Answer = TypeVar("_Answer")
 
@@ -289,23 +290,31 @@ def _exit(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def main() -> int:
-    """Run a prepared night; the exit code and ``error.json`` say how it ended."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run-id", required=True, help="a run prepared by `platemill run`")
+def run_prepared(work: Callable[..., object], about: str | None) -> int:
+    """Run the flow of a run that a command prepared, in the process that it started for this.
+
+    Args:
+        work: the flow.
+        about: what ``--help`` says.
+
+    Returns:
+        The process's exit code, which says with ``error.json`` how the run ended.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--run-id", required=True, help="a run that a command prepared")
     parser.add_argument("--parent", type=int, help="process to end with")
     arguments = parser.parse_args()
     # Prefect ends a flow as the signal was going to, and its server only if the interpreter exits.
     signal.signal(signal.SIGTERM, _exit)
     if arguments.parent is not None:
-        # Whoever asked for the night may be killed; nothing of it shall go on unseen.
+        # Whoever asked for the run may be killed; nothing of it shall go on unseen.
         end_with_parent(signal.SIGTERM, arguments.parent)
     try:
-        nightly(run_id=arguments.run_id)
+        work(run_id=arguments.run_id)
     except PlatemillError as error:
         return error.exit_code
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended_in_time(lambda: run_prepared(nightly, __doc__)))

@@ -56,7 +56,10 @@ def recognise_here(settings: Settings, run_id: str, _progress: Any) -> None:
 
 
 def run(settings: Settings, archive: Path, run_id: str) -> None:
-    night = Night.new(settings, run_id, [str(archive)], None)
+    work(Night.new(settings, run_id, [str(archive)], None))
+
+
+def work(night: Night) -> None:
     night.inventory()
     night.plan()
     say("planned")
@@ -101,17 +104,21 @@ def main() -> int:
         shard_images=4,
         error_budget=1.0,
     )
-    # No Ray, no Triton, and Feast's seconds are spent elsewhere.
-    stages.run_recognition = recognise_here  # type: ignore[assignment]
-    stages.pipeline_version = lambda _: "p1"  # type: ignore[assignment]
-    stages.stage_online = lambda *_, **_given: StagedOnline(0, 0, 0, False)
-    stages.finish_online = lambda _: False
+    without_servers()
     try:
         run(settings, given.archive, given.run_id)
     except PlatemillError as error:
         say("error", type(error).__name__, str(error))
         return error.exit_code
     return 0
+
+
+def without_servers() -> None:
+    """No Ray, no Triton, and Feast's seconds are spent elsewhere."""
+    stages.run_recognition = recognise_here  # type: ignore[assignment]
+    stages.pipeline_version = lambda _: "p1"  # type: ignore[assignment]
+    stages.stage_online = lambda *_, **_given: StagedOnline(0, 0, 0, False)
+    stages.finish_online = lambda _: False
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ fact moves to another day because a template was edited or a file was copied.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
@@ -87,6 +88,18 @@ class Found:
             return None
         scope = {name: tuple(places) for name, places in said.pop("scope").items()}
         return cls(**{**said, "scope": Scope(**scope), "emptied": tuple(said["emptied"])})
+
+    def share(self, folder: Path, other: Path, newest: int) -> None:
+        """Let another run have the inventory of this one.
+
+        Args:
+            folder: this run's.
+            other: the other one's.
+            newest: number of the newest inventory in the lake: it holds all that this one does,
+                and this one may be swept by then.
+        """
+        shutil.copyfile(folder / _UNSEEN, other / _UNSEEN)
+        replace(self, saved=max(self.saved, newest)).save(other)
 
     @staticmethod
     def unseen(folder: Path) -> pa.Table:

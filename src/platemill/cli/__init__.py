@@ -11,6 +11,7 @@ import sys
 
 import typer
 
+from platemill.cli.backfill import backfill
 from platemill.cli.catalog import catalog
 from platemill.cli.demo import demo
 from platemill.cli.doctor import doctor
@@ -49,6 +50,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(schedule)
+app.command()(backfill)
 app.command()(plan)
 app.command()(sql)
 app.command()(lookup)

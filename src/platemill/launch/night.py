@@ -31,7 +31,7 @@ from platemill.observe.run import recorded
 from platemill.processes import adopt_orphans
 from platemill.settings import QUIET_ENVIRONMENT, Settings
 
-__all__ = ["flow_environment", "new_run_id", "run_night"]
+__all__ = ["flow_environment", "flow_failure", "new_run_id", "prepared", "run_flow", "run_night"]
 
 FLOW = "flows.nightly"
 
@@ -82,19 +82,22 @@ def run_night(
 def _run(settings: Settings, night: Night, console: Console) -> dict[str, Any]:
     with Heartbeat(night.folder, settings.lease_seconds) as heart:
         with night.ending():
-            night.repair()
-            with console.status("taking the inventory …") as status:
-                night.inventory(
-                    lambda done: status.update(f"taking the inventory … {done:,} files")
-                )
-            night.plan()
-            for warning in (*night.warnings(), *night.left()):
-                console.print(f"warning: {warning}", style="yellow", markup=False)
+            prepared(night, console)
             if not night.has_work():
                 return night.finish()
         heart.leave()
-    _run_flow(settings, night)
+    run_flow(settings, FLOW, night.folder)
     return night.summary()
+
+
+def prepared(night: Night, console: Console) -> None:
+    """Take a night's inventory and make its plan, and show what a person should know of them."""
+    night.repair()
+    with console.status("taking the inventory …") as status:
+        night.inventory(lambda done: status.update(f"taking the inventory … {done:,} files"))
+    night.plan()
+    for warning in (*night.warnings(), *night.left()):
+        console.print(f"warning: {warning}", style="yellow", markup=False)
 
 
 def flow_environment(settings: Settings) -> dict[str, str]:
@@ -113,8 +116,18 @@ def flow_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _run_flow(settings: Settings, night: Night) -> None:
-    command = [sys.executable, "-m", FLOW, "--run-id", night.run_id]
+def run_flow(settings: Settings, module: str, folder: Path) -> None:
+    """Run the flow of a run that is prepared, in a process of its own, to its end.
+
+    Args:
+        settings: the deployment's settings.
+        module: the flow's: ``flows.nightly``.
+        folder: the run's.
+
+    Raises:
+        PlatemillError: whatever the flow ended with.
+    """
+    command = [sys.executable, "-m", module, "--run-id", folder.name]
     command += ["--parent", str(os.getpid())]
     # A flow that is killed cannot end what it started, Prefect's server for one: it comes to us.
     adopt_orphans()
@@ -142,10 +155,11 @@ def _run_flow(settings: Settings, night: Night) -> None:
         signal.signal(signal.SIGTERM, before)
         end_orphans(others, _ORPHAN_SECONDS)
     if code:
-        raise _failure(night.folder, code)
+        raise flow_failure(folder, code)
 
 
-def _failure(folder: Path, code: int) -> PlatemillError:
+def flow_failure(folder: Path, code: int) -> PlatemillError:
+    """What the flow of a run ended with, by the run's folder and the process's exit code."""
     path = folder / ERROR
     if path.exists():
         return error_from_record(json.loads(path.read_text()))
@@ -154,6 +168,6 @@ def _failure(folder: Path, code: int) -> PlatemillError:
     names = {known.value: known.name for known in signal.Signals}
     how = f"by {names[number]}" if number in names else f"with exit code {code}"
     return RetryableError(
-        f"the night was ended {how}; what it left is in {folder}. Run again: what was recognised "
+        f"the run was ended {how}; what it left is in {folder}. Run again: what was recognised "
         "is kept"
     )

@@ -29,9 +29,11 @@ from platemill.observe.rate import Rate, duration
 if TYPE_CHECKING:
     from platemill.features.write import OnlineProgress
 
-__all__ = ["StageProgress", "Step", "WaitProgress"]
+__all__ = ["QUIET_SECONDS", "StageProgress", "Step", "WaitProgress"]
 
-_QUIET_SECONDS = 5.0
+QUIET_SECONDS = 5.0
+"""Between two lines of progress where there is no terminal."""
+
 _QUIET_WAIT_SECONDS = 60.0
 
 
@@ -136,7 +138,7 @@ class StageProgress:
         self._bar.update(self._task, completed=done, total=total or None, description=text)
         if self._tell is not None:
             self._tell(self._step)
-        if time.monotonic() - self._said >= _QUIET_SECONDS:
+        if time.monotonic() - self._said >= QUIET_SECONDS:
             self._say()
 
     def _measured(self, text: str, done: int, total: int) -> Step:

@@ -152,6 +152,13 @@ class Night:
         """Go on with a run that was prepared."""
         return cls(settings, Request.load(settings.runs / run_id))
 
+    def part(self, run_id: str, days: Collection[dt.date]) -> Night:
+        """Prepare a run over some days of this one's; it does not look into the archives again."""
+        night = Night.new(self._settings, run_id, self._request.archives, frozenset(days))
+        newest = newest_inventory(self._lake.storage).number
+        self.inventory().share(self.folder, night.folder, newest)
+        return night
+
     def seconds_for(self, stage: str) -> float | None:
         """How long a stage may take; None for as long as it likes."""
         return self._settings.stage_seconds(stage)
@@ -303,6 +310,13 @@ class Night:
         # A version of which the budget pays for no image yet is not published.
         stale = stale and not self._left.images
         return bool(plan.shards) or bool(plan.changes.marks.num_rows) or stale
+
+    def waiting(self) -> dict[dt.date, int]:
+        """Images to recognise by day; days on which only facts change are there with none."""
+        images = dict.fromkeys(self._plan.touched_days, 0)
+        for shard in self._plan.shards:
+            images[shard.day] += shard.images
+        return images
 
     def warnings(self) -> list[str]:
         """What a person should know although it is no error."""

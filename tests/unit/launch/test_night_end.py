@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from platemill.errors import RetryableError
-from platemill.launch.night import _failure
+from platemill.launch.night import flow_failure
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,6 @@ from platemill.launch.night import _failure
     ],
 )
 def test_it_says_how_the_night_was_ended(tmp_path: Path, code: int, how: str) -> None:
-    error = _failure(tmp_path, code)
+    error = flow_failure(tmp_path, code)
     assert isinstance(error, RetryableError)
     assert f"was ended {how};" in str(error)

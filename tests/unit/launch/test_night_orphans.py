@@ -16,15 +16,13 @@ os.kill(os.getpid(), 9)
 COMMAND = """
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from platemill.errors import RetryableError
 from platemill.launch import night
 from platemill.settings import load_settings
-night.FLOW = "dying_flow"
 here = Path.cwd()
 try:
     settings = load_settings(home=here, project=here)
-    night._run_flow(settings, SimpleNamespace(run_id="r", folder=here))
+    night.run_flow(settings, "dying_flow", here)
 except RetryableError as error:
     print(error)
 """
@@ -40,5 +38,5 @@ def test_what_a_killed_flow_leaves_is_ended(tmp_path: Path) -> None:
         check=False,
         timeout=120,
     )
-    assert "the night was ended by SIGKILL" in done.stdout, done.stderr
+    assert "the run was ended by SIGKILL" in done.stdout, done.stderr
     assert not psutil.pid_exists(int((tmp_path / "left").read_text()))

@@ -200,6 +200,8 @@ class PrivateCluster:
             # Jobs are stopped before the cluster is; there is nothing to drain.
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
             "MILL_CLUSTER_FOLDER": str(self._folder),
+            # A job that others submit runs `python`: this one.
+            "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
         }
 
     def _common_environment(self) -> dict[str, str]:
@@ -248,10 +250,10 @@ class PrivateCluster:
         return "nothing"
 
 
-def private_cluster(settings: Settings, run_id: str) -> PrivateCluster:
-    """The private cluster of a run, not started yet."""
-    # Besides the workers, the job's driver has its place.
-    cpus = max(4, os.cpu_count() or 1, settings.workers + 1)
+def private_cluster(settings: Settings, run_id: str, jobs: int = 1) -> PrivateCluster:
+    """The private cluster of a run, not started yet, with room for so many jobs at once."""
+    # Besides its workers, each job's driver has its place.
+    cpus = max(4, os.cpu_count() or 1, jobs * (settings.workers + 1))
     folder = settings.runs / run_id
     return PrivateCluster(folder, settings.ray_start_seconds, cpus, cwd=settings.project)
 
