@@ -130,6 +130,8 @@ def late(
     started: date,
     generation: Generation | None,
     base: Generation | None,
+    *,
+    is_first: bool,
 ) -> Late:
     """What a night changed of days that readers had been shown, or that are older.
 
@@ -138,9 +140,10 @@ def late(
         started: the UTC day of the run's beginning.
         generation: what it published; None: nothing.
         base: the generation before; None: there was none, or it is gone.
+        is_first: there was none.
     """
     if base is None:
-        return Late()
+        return Late(is_first=is_first)
     before = base.partitions(IMAGES.name)
     newest = max(before, default=None)
     after = {} if generation is None else generation.partitions(IMAGES.name)

@@ -118,41 +118,45 @@ def _nodes(
         said = f"up for {span.seconds:.0f} s"
         up[span.node].append(Bar(span.began - zero, span.ended - zero, said, span.what))
     marks = _marks(events, zero)
-    names = sorted(
-        up.keys() | workers.keys(), key=lambda n: min((b.began for b in up[n]), default=0)
-    )
+
+    def begins(node: str) -> float:
+        shards_of = [shard for mine in workers.get(node, {}).values() for shard in mine]
+        worked = [shard.time.began - zero for shard in shards_of]
+        return min([bar.began for bar in up[node]] + worked)
+
     lanes: list[Lane] = []
-    left = _LANES
-    more = 0
-    for name in names:
-        mine = workers[name]
-        images = sum(s.time.images for shards_ in mine.values() for s in shards_)
-        kinds = sorted({bar.kind for bar in up[name]})
-        note = f"{images:,} images" if images else "no image"
-        label = " ".join(filter(None, ("node", name, *(f"({kind})" for kind in kinds))))
-        if left <= 0:
-            more += len(mine)
-            continue
-        lanes.append(Lane(label, "node", tuple(up[name]), tuple(marks.get(name, ())), note))
-        left -= 1
-        for worker, done in sorted(mine.items()):
-            if left <= 0:
-                more += 1
-                continue
-            left -= 1
-            bars = [
-                Bar(
-                    s.time.began - zero,
-                    s.time.ended - zero,
-                    f"{s.time.images:,} images of {s.time.day}, {s.plates:,} plates, "
-                    f"{s.time.ended - s.time.began:.1f} s",
-                    "shard",
-                )
-                for s in sorted(done, key=lambda s: s.time.began)
-            ]
-            some = f"{sum(s.time.images for s in done):,} images in {len(done):,} shards"
-            lanes.append(Lane(worker or "worker", "worker", tuple(bars), (), some))
-    return lanes, more
+    for name in sorted(up.keys() | workers.keys(), key=begins):
+        lanes.append(_node_lane(name, up[name], marks.get(name, ()), workers[name]))
+        lanes += [_worker_lane(*worker, zero) for worker in sorted(workers[name].items())]
+    # The first that came: a page is no place for hundreds.
+    more = sum(lane.kind == "worker" for lane in lanes[_LANES:])
+    return lanes[:_LANES], more
+
+
+def _node_lane(
+    name: str,
+    up: Sequence[Bar],
+    marks: Sequence[Mark],
+    workers: Mapping[str, Sequence[_Shard]],
+) -> Lane:
+    images = sum(shard.time.images for mine in workers.values() for shard in mine)
+    kinds = sorted({bar.kind for bar in up})
+    label = " ".join(filter(None, ("node", name, *(f"({kind})" for kind in kinds))))
+    note = f"{images:,} images" if images else "no image"
+    return Lane(label, "node", tuple(up), tuple(marks), note)
+
+
+def _worker_lane(name: str, shards: Sequence[_Shard], zero: float) -> Lane:
+    bars = []
+    for shard in sorted(shards, key=lambda shard: shard.time.began):
+        time = shard.time
+        said = (
+            f"{time.images:,} images of {time.day}, {shard.plates:,} plates, "
+            f"{time.ended - time.began:.1f} s"
+        )
+        bars.append(Bar(time.began - zero, time.ended - zero, said, "shard"))
+    note = f"{sum(shard.time.images for shard in shards):,} images in {len(shards):,} shards"
+    return Lane(name or "worker", "worker", tuple(bars), (), note)
 
 
 def _marks(events: Iterable[Mapping[str, Any]], zero: float) -> dict[str, list[Mark]]:

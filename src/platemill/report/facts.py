@@ -220,16 +220,18 @@ class Late:
     """What the night changed of the past.
 
     Attributes:
-        base: the generation before; None: there was none.
+        base: the generation before; None: there was none, or it is gone.
         newest: the newest day that it showed.
         days: late days, the newest first.
         remade: tile table → partitions that were made anew, and how many it has.
+        is_first: there was no night before.
     """
 
     base: int | None = None
     newest: date | None = None
     days: tuple[LateDay, ...] = ()
     remade: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    is_first: bool = False
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ from platemill.report.moments import Times
 from platemill.report.rows import base_of, night_rows, published_by
 from platemill.settings import Settings
 from platemill.warehouse.checks import REPORT
+from platemill.warehouse.facts import PlannedChanges
 
 __all__ = ["gather", "newest_run"]
 
@@ -182,7 +183,8 @@ class _Look:
         if not (self.folder / "plan-shards.parquet").exists():
             # A night with nothing new keeps no plan: what there was is in its other documents.
             document = json.loads((self.folder / "plan.json").read_text())
-            return Plan((), [], document["pipeline_version"])
+            changes = PlannedChanges(base=document["generation"])
+            return Plan((), [], document["pipeline_version"], changes)
         return self._try("Its plan", lambda: Plan.load(self.folder), None)
 
     def _rows(self, plan: Plan, how: dict[str, Any], facts: _Rows, started: datetime) -> None:
@@ -208,7 +210,10 @@ class _Look:
                 "which images were new cannot be told any more."
             )
         day = started.astimezone(UTC).date()
-        facts.late = self._try("Late days", lambda: late(facts.came, day, own, base), facts.late)
+        is_first = plan.changes.base is None and (own is None or own.parent is None)
+        facts.late = self._try(
+            "Late days", lambda: late(facts.came, day, own, base, is_first=is_first), facts.late
+        )
 
     def _instead(self, lake: Lake, plan: Plan, how: dict[str, Any]) -> Generation | None:
         """What shows the rows of a night whose own generation was removed."""

@@ -16,7 +16,7 @@ from platemill.pages import icon_url, style_of, template_environment, wording
 from platemill.report import drawings, words
 from platemill.report.contact import name_of
 from platemill.report.counts import CAMERAS_SHOWN, DAYS_SHOWN
-from platemill.report.facts import CameRow, DoneRow, NightFacts
+from platemill.report.facts import Came, CameRow, DoneRow, NightFacts
 from platemill.report.moments import Times
 
 __all__ = ["render", "write_page"]
@@ -98,7 +98,6 @@ def render(facts: NightFacts) -> str:
             lane=macros.lane,
             check_table=macros.check_table,
             days_shown=DAYS_SHOWN,
-            first_night=facts.models.pipeline_version is not None and facts.models.before is None,
             **_came(facts),
             **_done(facts),
             **_failed(facts),
@@ -126,7 +125,7 @@ def _glance(facts: NightFacts) -> list[Mapping[str, str]]:
     came, done = facts.came, facts.done
     results = sum(row.images for row in done.days)
     tiles = [
-        ("to recognise", wording.count(came.images), f"{wording.size(came.bytes)} of images"),
+        ("to recognise", wording.count(came.images), _of_all(came)),
         (
             "plates",
             wording.count(done.total("plates")),
@@ -135,7 +134,9 @@ def _glance(facts: NightFacts) -> list[Mapping[str, str]]:
         (
             "in quarantine",
             wording.count(done.total("quarantined")),
-            f"{wording.share(done.total('quarantined'), results)} of the images",
+            f"{wording.share(done.total('quarantined'), results)} of the images"
+            if results
+            else "nothing was recognised",
         ),
     ]
     if came.deleted or came.returned:
@@ -149,7 +150,7 @@ def _glance(facts: NightFacts) -> list[Mapping[str, str]]:
         seconds = sum(one.seconds for one in busy)
         more = "from its beginning to its end"
         if results and seconds:
-            more = f"{results / seconds:,.1f} images a second in recognition"
+            more = f"{results / seconds:,.1f} images a second in stage recognise"
         tiles.append(
             ("has taken" if facts.is_running else "took", wording.duration(facts.seconds), more)
         )
@@ -161,6 +162,13 @@ def _glance(facts: NightFacts) -> list[Mapping[str, str]]:
     elif costs is not None:
         tiles.append(("node hours", f"{costs['node_hours']:,.3g}", "there are no prices"))
     return [{"name": name, "value": value, "more": more} for name, value, more in tiles]
+
+
+def _of_all(came: Came) -> str:
+    if came.seen is None:
+        return "the inventory was not finished"
+    seen = f"of {wording.count(came.seen)} in the archives"
+    return f"{wording.size(came.bytes)}, {seen}" if came.images else seen
 
 
 def _came(facts: NightFacts) -> dict[str, Any]:

@@ -45,10 +45,11 @@ def headline(facts: NightFacts) -> str:
         parts = [f"Nothing to recognise among {plural(came.seen, 'image')} in the archives."]
     results = sum(row.images for row in done.days)
     if results:
+        bad = done.total("quarantined")
         parts.append(
-            f"{plural(done.total('plates'), 'plate')} in {done.total('recognised'):,} of them; "
-            f"{done.total('no_plate'):,} show none, and {done.total('quarantined'):,} could not be "
-            "used."
+            f"{plural(done.total('plates'), 'plate')} in {done.total('recognised'):,} of them, "
+            f"{done.total('no_plate'):,} show none"
+            + (f", and {bad:,} could not be used." if bad else "; all of them could be used.")
         )
     if came.left:
         parts.append(f"The budget left {plural(sum(came.left.values()), 'image')} for later.")
