@@ -23,7 +23,8 @@ Made by `make bench` or `make bench-full` (`benchmarks/results.py`); `PHOTOS=FOL
 one's own. Images a second are medians of rounds in which the ways take turns, with the smallest and
 the largest; ratios are medians of the rounds' ratios. What each way gave for every photo was equal,
 bit for bit, to what `plate_recognition` gives for it alone, or there would be no figure. The ways
-are explained in `benchmarks/night.py`. Every part names its machine and its time: not all are of one.
+are explained in `benchmarks/night.py`. Every part names its machine and its time; not all are of
+one.
 
 Not measured here: a GPU. NVIDIA's published 447 images a second for detection, plate detection and
 reading on a T4 are of other hardware and of video.
