@@ -28,6 +28,7 @@ from platemill.settings import Settings
 __all__ = [
     "Backfill",
     "Part",
+    "backfill_of",
     "days_between",
     "divide",
     "newest_backfill",
@@ -209,6 +210,16 @@ def divide(
             parts.append((day,))
             size = images[day]
     return parts
+
+
+def backfill_of(runs: Path, run_id: str) -> Backfill | None:
+    """The backfill that a run leads; None if it is a night, or a part.
+
+    Args:
+        runs: the folder of all runs.
+        run_id: the run.
+    """
+    return Backfill.load(runs, run_id) if (runs / run_id / _RECORD).exists() else None
 
 
 def newest_backfill(runs: Path) -> Backfill | None:

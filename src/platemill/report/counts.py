@@ -13,8 +13,8 @@ from platemill.archive.inventory import Found
 from platemill.lake import Generation, ShardRecord
 from platemill.launch.outlook import LeftDays
 from platemill.recognize.plan import Plan
-from platemill.report.facts import Came, CameRow, Done, DoneRow, Late, LateDay, Quarantined
 from platemill.report.rows import NightRows
+from platemill.report.tallies import Came, CameRow, Done, DoneRow, Late, LateDay, Quarantined
 from platemill.schema import CONFIDENCE_BINS, IMAGES, TILES
 
 __all__ = ["CAMERAS_SHOWN", "DAYS_SHOWN", "came", "done", "found_by", "late"]

@@ -119,18 +119,25 @@ def _nodes(
         up[span.node].append(Bar(span.began - zero, span.ended - zero, said, span.what))
     marks = _marks(events, zero)
 
-    def begins(node: str) -> float:
+    def begins(node: str) -> tuple[float, str]:
         shards_of = [shard for mine in workers.get(node, {}).values() for shard in mine]
         worked = [shard.time.began - zero for shard in shards_of]
-        return min([bar.began for bar in up[node]] + worked)
+        return min([bar.began for bar in up[node]] + worked), node
 
     lanes: list[Lane] = []
     for name in sorted(up.keys() | workers.keys(), key=begins):
         lanes.append(_node_lane(name, up[name], marks.get(name, ()), workers[name]))
-        lanes += [_worker_lane(*worker, zero) for worker in sorted(workers[name].items())]
+        lanes += [
+            _worker_lane(*worker, zero) for worker in sorted(workers[name].items(), key=_by_number)
+        ]
     # The first that came: a page is no place for hundreds.
     more = sum(lane.kind == "worker" for lane in lanes[_LANES:])
     return lanes[:_LANES], more
+
+
+def _by_number(worker: tuple[str, list[_Shard]]) -> tuple[int, str]:
+    """``w9`` comes before ``w10``."""
+    return len(worker[0]), worker[0]
 
 
 def _node_lane(

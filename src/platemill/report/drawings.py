@@ -9,8 +9,9 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from platemill.pages.charts import bars_chart, drawing
-from platemill.report.facts import DoneRow, Photo
+from platemill.report.facts import Photo
 from platemill.report.moments import Bar, Lane, StageTry, Times
+from platemill.report.tallies import DoneRow
 from platemill.report.words import clock
 from platemill.schema import CONFIDENCE_BINS
 

@@ -28,6 +28,7 @@ from platemill.errors import (
 )
 from platemill.journal import read_journal
 from platemill.lake import Generation, Lake, open_lake
+from platemill.launch.backfill import backfill_of
 from platemill.launch.records import ERROR, REQUEST
 from platemill.launch.run_state import standing
 from platemill.launch.stages import Request
@@ -35,20 +36,11 @@ from platemill.recognize.plan import Plan
 from platemill.report.contact import contact_sheet
 from platemill.report.counts import came, done, found_by, late
 from platemill.report.course import course
-from platemill.report.facts import (
-    Asked,
-    Came,
-    CheckRow,
-    Done,
-    Failure,
-    Late,
-    Models,
-    NightFacts,
-    Photo,
-)
+from platemill.report.facts import Asked, CheckRow, Failure, Models, NightFacts, PartRow, Photo
 from platemill.report.models import models_of
 from platemill.report.moments import Times
 from platemill.report.rows import base_of, night_rows, published_by
+from platemill.report.tallies import Came, Done, Late
 from platemill.settings import Settings
 from platemill.warehouse.checks import REPORT
 from platemill.warehouse.facts import PlannedChanges
@@ -85,7 +77,14 @@ def newest_run(settings: Settings) -> str:
     Raises:
         ConfigurationError: there is none.
     """
-    found = [request.parent.name for request in settings.runs.glob(f"*/{REQUEST}")]
+    found = {request.parent.name for request in settings.runs.glob(f"*/{REQUEST}")}
+    # A backfill stands for its parts.
+    found -= {
+        part.run_id
+        for run_id in found
+        if (backfill := backfill_of(settings.runs, run_id)) is not None
+        for part in backfill.parts
+    }
     if not found:
         raise ConfigurationError(
             f"there is no run in {settings.home}; `platemill run --home {settings.home}` makes one"
@@ -157,6 +156,7 @@ class _Look:
             failure=self._failure(how),
             generation=facts.generation,
             asked=_asked(request),
+            parts=tuple(self._try("Its parts", self._parts, [])),
             came=facts.came,
             done=facts.done,
             times=times,
@@ -220,12 +220,27 @@ class _Look:
         if how["state"] != "published" or not plan.shards:
             return None
         newest = lake.current()
-        if newest is not None:
+        if newest is not None and backfill_of(self.settings.runs, self.folder.name) is None:
             self.notes.append(
                 f"The generation that it published was removed; its images are shown as "
                 f"generation {newest.number} has them."
             )
         return newest
+
+    def _parts(self) -> list[PartRow]:
+        runs = self.settings.runs
+        backfill = backfill_of(runs, self.folder.name)
+        return [
+            PartRow(
+                run_id=row["run_id"],
+                first=row["first_day"],
+                last=row["last_day"],
+                images=row["images"],
+                state=row["state"],
+                error=(row["error"] or "").partition("\n")[0],
+            )
+            for row in (backfill.rows(runs) if backfill is not None else ())
+        ]
 
     def _failure(self, how: dict[str, Any]) -> Failure | None:
         text = how.get("error")

@@ -16,8 +16,9 @@ from platemill.pages import icon_url, style_of, template_environment, wording
 from platemill.report import drawings, words
 from platemill.report.contact import name_of
 from platemill.report.counts import CAMERAS_SHOWN, DAYS_SHOWN
-from platemill.report.facts import Came, CameRow, DoneRow, NightFacts
+from platemill.report.facts import NightFacts
 from platemill.report.moments import Times
+from platemill.report.tallies import Came, CameRow, DoneRow
 
 __all__ = ["render", "write_page"]
 
@@ -90,7 +91,8 @@ def render(facts: NightFacts) -> str:
             sections=_SECTIONS,
             style=Markup(style_of(_PACKAGE, "report.css")),
             icon=Markup(icon_url()),
-            badge=words.BADGES[facts.state],
+            badges=words.BADGES,
+            badge=words.BADGES.get(facts.state, "warn"),
             day=_long(facts.started_at.astimezone(UTC).date()),
             headline=words.headline(facts),
             glance=_glance(facts),

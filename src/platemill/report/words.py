@@ -39,7 +39,7 @@ def headline(facts: NightFacts) -> str:
     """The night in one or two sentences."""
     came, done = facts.came, facts.done
     if came.seen is None:
-        return _HOW[facts.state] + " It had not finished its inventory."
+        return _HOW.get(facts.state, "") + " It had not finished its inventory."
     parts = [f"{plural(came.images, 'image')} to recognise of {came.seen:,} in the archives."]
     if not came.images:
         parts = [f"Nothing to recognise among {plural(came.seen, 'image')} in the archives."]
@@ -54,7 +54,7 @@ def headline(facts: NightFacts) -> str:
     if came.left:
         parts.append(f"The budget left {plural(sum(came.left.values()), 'image')} for later.")
     published = f"Published as generation {facts.generation}."
-    parts.append(_HOW[facts.state] if facts.generation is None else published)
+    parts.append(_HOW.get(facts.state, "") if facts.generation is None else published)
     return " ".join(filter(None, parts))
 
 

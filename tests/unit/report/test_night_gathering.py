@@ -22,12 +22,14 @@ from small_lake import settings_for
 
 from platemill.errors import CheckFailed, ConfigurationError, ServerUnavailable
 from platemill.lake import open_lake
+from platemill.launch.backfill import prepare
 from platemill.launch.heartbeat import Heartbeat
 from platemill.launch.stages import Night
 from platemill.report import rows
 from platemill.report.facts import NightFacts
 from platemill.report.gather import gather, newest_run
 from platemill.report.models import models_of
+from platemill.report.page import render
 from platemill.serving.repository import repository_of
 from platemill.serving.version import pipeline_version
 from platemill.vision.version import PREPOST_VERSION
@@ -243,6 +245,28 @@ def test_what_cannot_be_read_is_a_note_and_the_rest_is_told(nights: CostedNights
     broken = look(nights)
     assert broken.came.seen is not None
     assert broken.notes and broken.times is not None
+
+
+def test_a_backfill_names_its_parts(nights: CostedNights) -> None:
+    lead = Night.new(nights.settings, "r7", [str(nights.archive)], None)
+    lead.inventory()
+    lead.plan()
+    parts = prepare(lead, date(2026, 3, 1), date(2026, 3, 3), 3).parts
+    days = frozenset(parts[0].days)
+    first = Night.new(nights.settings, parts[0].run_id, [str(nights.archive)], days)
+    with pytest.raises(ServerUnavailable), first.ending():
+        raise ServerUnavailable("no answer\nat all")
+    assert newest_run(nights.settings) == "r7"
+    facts = look(nights)
+    assert [(part.run_id, part.state, part.images) for part in facts.parts] == [
+        ("r7-1", "failed", 6),
+        ("r7-2", "waiting", 7),
+        ("r7-3", "waiting", 7),
+    ]
+    assert facts.parts[0].error == "ServerUnavailable: no answer"
+    assert facts.notes == ()
+    assert "Parts" in render(facts)
+    assert look(nights, "r7-1").parts == ()
 
 
 def test_of_very_many_shards_the_last_are_looked_at(

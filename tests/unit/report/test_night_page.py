@@ -22,21 +22,9 @@ from platemill.launch.heartbeat import Heartbeat
 from platemill.report import write_report
 from platemill.report.course import course
 from platemill.report.drawings import overlay
-from platemill.report.facts import (
-    Came,
-    CameRow,
-    CheckRow,
-    Done,
-    DoneRow,
-    Failure,
-    Late,
-    LateDay,
-    NightFacts,
-    Photo,
-    Plate,
-    Quarantined,
-)
+from platemill.report.facts import CheckRow, Failure, NightFacts, Photo, Plate
 from platemill.report.page import render, write_page
+from platemill.report.tallies import Came, CameRow, Done, DoneRow, Late, LateDay, Quarantined
 from platemill.report.words import clock, money
 from platemill.schema import CONFIDENCE_BINS
 
