@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 
 from flows.ending import ended_in_time
 from flows.nightly import run_prepared
-from flows.progress_page import ProgressPage
+from flows.progress_page import ProgressPage, TablePage
 from flows.served import end_with_runner
 from platemill.lake import open_lake
 from platemill.launch.backfill import Backfill, days_between, prepare, require_version
@@ -92,8 +91,8 @@ def _run(settings: Settings, lead: Night, asked: Backfill, began: float) -> dict
     images = sum(part.images for part in asked.parts)
     logger.info("%d images wait, in %d parts", images, len(asked.parts))
     if asked.parts:
-        table = _Table(lead.run_id)
         with (
+            TablePage("backfill", logger.warning) as table,
             ProgressPage("progress-backfill", logger.warning) as page,
             shared_cluster(settings, lead.run_id, min(asked.parallel, len(asked.parts))) as access,
             BackfillProgress(page.show) as progress,
@@ -101,7 +100,7 @@ def _run(settings: Settings, lead: Night, asked: Backfill, began: float) -> dict
 
             def tell(rows: list[dict[str, Any]]) -> None:
                 progress.update(rows)
-                table.show(rows)
+                table.show(f"Backfill {lead.run_id}", _artifact_rows(rows))
 
             run_parts(lead, asked, settings, {**access, **_same_server()}, tell)
     current = open_lake(settings).current()
@@ -115,24 +114,12 @@ def _same_server() -> dict[str, str]:
         return {"PREFECT_API_URL": str(client.api_url).rstrip("/")}
 
 
-class _Table:
-    """The artifact ``backfill``: a row a part, anew whenever one begins or ends."""
-
-    def __init__(self, run_id: str) -> None:
-        self._run_id = run_id
-        self._shown: list[str] = []
-
-    def show(self, rows: list[dict[str, Any]]) -> None:
-        """Write it if a part became something else."""
-        states = [row["state"] for row in rows]
-        if states == self._shown:
-            return
-        self._shown = states
-        told = [
-            {name: row[name] if row[name] is None else str(row[name]) for name in row}
-            for row in rows
-        ]
-        create_table_artifact(told, key="backfill", description=f"Backfill {self._run_id}")
+def _artifact_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parts' rows as an artifact can hold them."""
+    return [
+        {name: value if value is None else str(value) for name, value in row.items()}
+        for row in rows
+    ]
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from prefect.testing.utilities import prefect_test_harness
 from small_lake import PROJECT
 
 from flows import backfill as edge
+from flows import progress_page
 from platemill.errors import ConfigurationError, ServerUnavailable
 from platemill.launch import stages
 from platemill.launch.backfill import newest_backfill, prepare
@@ -108,6 +109,17 @@ def test_its_table_is_an_artifact(home: Path) -> None:
     assert newest.description == f"Backfill {summary['run_id']}"
     assert [row["state"] for row in json.loads(str(newest.data))] == ["published", "published"]
     assert progress.data == 100.0
+
+
+def test_a_table_that_cannot_be_kept_costs_the_backfill_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ConnectionError("no API here")
+
+    monkeypatch.setattr(progress_page, "create_table_artifact", fail)
+    assert [part["state"] for part in run(home, "2026-03-02")["parts"]] == ["published"] * 2
+    assert "no API here" in caplog.text
 
 
 def test_a_part_that_fails_does_not_stop_the_others(home: Path) -> None:

@@ -139,6 +139,9 @@ def run_flow(settings: Settings, module: str, folder: Path) -> None:
         env=flow_environment(settings),
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr.fileno(),
+        # Ctrl-C in a terminal is for this process, which hands it on. Prefect's server would get
+        # it, too, and be gone before the flow can tell it how it ended.
+        start_new_session=True,
     )
 
     def forward(number: int, _frame: FrameType | None) -> None:
@@ -148,7 +151,8 @@ def run_flow(settings: Settings, module: str, folder: Path) -> None:
     try:
         code = process.wait()
     except KeyboardInterrupt:
-        # The terminal sent it to the flow, too: let it stop its cluster.
+        process.send_signal(signal.SIGINT)
+        # Let it stop its cluster.
         process.wait()
         raise
     finally:

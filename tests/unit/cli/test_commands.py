@@ -9,6 +9,7 @@ import pytest
 
 COMMANDS = [
     "run",
+    "backfill",
     "schedule",
     "plan",
     "sql",
