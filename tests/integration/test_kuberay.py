@@ -58,6 +58,9 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
+EXPIRED = "have expired. Renew them .* and run again: what was recognised is kept"
+
+
 @pytest.fixture
 def folder(settings: Settings) -> Path:
     place = settings.runs / RUN
@@ -406,7 +409,7 @@ def test_credentials_that_expire_while_it_runs_are_said(
         until(lambda: fake.state(NAME) == "Running")
         fake.token = "renewed"
 
-    with meanwhile(work), pytest.raises(ConfigurationError, match="have expired"):
+    with meanwhile(work), pytest.raises(ConfigurationError, match=EXPIRED):
         run(settings)
 
 
@@ -431,7 +434,7 @@ def test_what_cannot_work_is_said_before_anything_is_made(
     fake.knows_kuberay = False
     refused("install the KubeRay operator")
     fake.token = "another"
-    refused("have expired")
+    refused(EXPIRED)
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "nowhere"))
     refused("KUBECONFIG")
     assert not fake.created

@@ -46,9 +46,10 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
-from prefect.states import Pending, Running
+from prefect.states import Completed, Pending, Running
 from small_server import SmallServer
 
+from flows.alerts import install
 from flows.schedule import bury
 from platemill.launch.prefect_server import PrefectServer
 from platemill.settings import QUIET_ENVIRONMENT, load_settings
@@ -343,6 +344,26 @@ class Receiver(HTTPServer):
         self.server_close()
 
 
+def test_that_no_night_comes_after_one_calls_the_webhook(world: World) -> None:
+    async def alert(url: str, hours: float) -> None:
+        async with PrefectClient(str(world.client.api_url)) as client:
+            await install(client, url, hours)
+
+    with Receiver() as receiver:
+        url = f"http://127.0.0.1:{receiver.server_port}/hook"
+        asyncio.run(alert(url, 10 / 3600))
+        try:
+            last = world.start("nightly/kubernetes")  # no worker takes it
+            for state in (Pending(), Running(), Completed()):
+                world.client.set_flow_run_state(last.id, state)
+            said = ""
+            while "no night was finished" not in said:
+                said = receiver.posted.get(timeout=60)["text"]
+        finally:
+            asyncio.run(alert(url, 26))
+    assert said == "platemill: no night was finished within 0.00277778 hours"
+
+
 def test_a_night_that_fails_calls_the_webhook(world: World) -> None:
     with Receiver() as receiver, world.worker():
         url = f"http://127.0.0.1:{receiver.server_port}/hook"
@@ -491,10 +512,19 @@ def test_a_schedule_that_ends_or_is_killed_leaves_nothing(world: World, tmp_path
             schedule.wait_for("was killed with the process that served it")
             schedule.wait_for("recognise: 0 plates")
             assert len(schedule.processes()) > 5
+            # The cron fires, or somebody asks, while that night still runs.
+            with SyncPrefectClient(f"http://127.0.0.1:{more[1]}/api") as client:
+                found = client.read_deployment_by_name("nightly/schedule")
+                refused = client.create_flow_run_from_deployment(found.id)
+            told = wait_for(
+                lambda: "".join(line for line in schedule.said if str(refused.name) in line),
+                "The night before still runs; what is new is found by the next one",
+            )
+            assert "it did not begin: Deployment concurrency limit reached." in told
             assert schedule.end() == 0
             assert schedule.processes() == []
     assert {p for p in Path("/dev/shm").iterdir() if "ray" in p.name} <= shared
     database = home / "schedule" / "prefect" / "prefect.db"
     with contextlib.closing(sqlite3.connect(database)) as prefect:
         runs = "SELECT state_name FROM flow_run WHERE NOT auto_scheduled ORDER BY created"
-        assert prefect.execute(runs).fetchall() == [("Crashed",), ("Cancelled",)]
+        assert prefect.execute(runs).fetchall() == [("Crashed",), ("Cancelled",), ("Cancelled",)]

@@ -206,6 +206,7 @@ def test_a_stopped_run_loses_its_leases_and_records_and_commits_nothing(
     zombie.go_on()
     assert zombie.end() == 4
     assert zombie.said[-1][1] == "LeaseLost"
+    assert zombie.said[-1][2].endswith("run again if anything is left to do")
     assert zombie.count("published") == 0
     assert zombie.count("recorded") == recorded
     assert open_lake(settings).numbers() == [1]
