@@ -32,7 +32,7 @@ from platemill.journal import Journal, read_journal
 from platemill.lake import ShardRecord, open_lake
 from platemill.lake.inventory import load_inventory, newest_inventory, save_inventory
 from platemill.lake.lease import PUBLISH, Holder, day_lease
-from platemill.lake.storage import plain
+from platemill.lake.storage import clear_disk_errors, plain
 from platemill.launch.outlook import LeftDays, Outlook, is_private
 from platemill.launch.progress import WaitProgress
 from platemill.launch.recognition import run_recognition
@@ -138,13 +138,15 @@ class Night:
 
         Raises:
             ConfigurationError: there is a budget, but no price.
+            DiskFull: there is no room for the folder.
         """
         require_prices(settings, budget)
         now = dt.datetime.now(dt.UTC)
         request = Request(run_id, tuple(archives), days, settings.layout, now, tuple(retry), budget)
         night = cls(settings, request)
-        night.folder.mkdir(parents=True)
-        request.save(night.folder)
+        with clear_disk_errors(settings.home):
+            night.folder.mkdir(parents=True)
+            request.save(night.folder)
         return night
 
     @classmethod
