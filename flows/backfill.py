@@ -6,20 +6,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import time
-from collections.abc import Iterator
 from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
 
-from flows.ending import ended_in_time
-from flows.nightly import run_prepared
+from flows.prepared import run_prepared
 from flows.progress_page import ProgressPage, TablePage
 from flows.served import end_with_runner
-from platemill.lake import open_lake
 from platemill.launch.backfill import Backfill, days_between, prepare, require_version
 from platemill.launch.backfill_parts import run_parts
 from platemill.launch.backfill_progress import BackfillProgress
@@ -57,34 +52,27 @@ def backfill(
         run_id: a backfill that was prepared already; nothing else is asked then.
     """
     end_with_runner()
-    began = time.monotonic()
     settings = load_settings(home=home, layout=layout)
     if run_id is not None:
         lead = Night.load(settings, run_id)
-        with _leading(settings, lead):
-            return _run(settings, lead, Backfill.load(settings.runs, run_id), began)
-    days = days_between(start, end)
-    require_version(settings, pipeline_version)
-    lead = Night.new(settings, new_run_id(), archives or [], frozenset(days))
-    with _leading(settings, lead):
-        lead.repair()
-        lead.inventory()
-        lead.plan()
-        asked = prepare(lead, days[0], days[-1], parallel)
-        return _run(settings, lead, asked, began)
-
-
-@contextlib.contextmanager
-def _leading(settings: Settings, lead: Night) -> Iterator[None]:
+    else:
+        days = days_between(start, end)
+        require_version(settings, pipeline_version)
+        lead = Night.new(settings, new_run_id(), archives or [], frozenset(days))
     with (
         Heartbeat(lead.folder, settings.lease_seconds),
         observed(settings, lead.run_id),
         lead.ending(),
     ):
-        yield
+        if run_id is not None:
+            return _run(settings, lead, Backfill.load(settings.runs, run_id))
+        lead.repair()
+        lead.inventory()
+        lead.plan()
+        return _run(settings, lead, prepare(lead, days[0], days[-1], parallel))
 
 
-def _run(settings: Settings, lead: Night, asked: Backfill, began: float) -> dict[str, Any]:
+def _run(settings: Settings, lead: Night, asked: Backfill) -> dict[str, Any]:
     logger = get_run_logger()
     for warning in lead.warnings():
         logger.warning("%s", warning)
@@ -103,9 +91,7 @@ def _run(settings: Settings, lead: Night, asked: Backfill, began: float) -> dict
                 table.show(f"Backfill {lead.run_id}", _artifact_rows(rows))
 
             run_parts(lead, asked, settings, {**access, **_same_server()}, tell)
-    current = open_lake(settings).current()
-    number = current.number if current else None
-    return asked.finish(settings.runs, number, time.monotonic() - began)
+    return asked.finish(settings.runs, lead.generation(), lead.elapsed())
 
 
 def _same_server() -> dict[str, str]:
@@ -123,4 +109,4 @@ def _artifact_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(ended_in_time(lambda: run_prepared(backfill, __doc__)))
+    sys.exit(run_prepared(backfill, __doc__))

@@ -6,17 +6,14 @@ process, with no server started by hand; a deployment calls ``nightly`` with its
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import datetime as dt
 import functools
-import signal
 import sys
 import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Any, TypeVar
 
 from prefect import flow, get_run_logger, task
@@ -26,13 +23,13 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
-from flows.ending import ended_in_time
 from flows.missed import cancel_missed
 from flows.night_page import page_of_failure, write_page
+from flows.prepared import run_prepared
 from flows.progress_page import ProgressPage
 from flows.served import end_with_runner
 from platemill.costs.words import cost_lines
-from platemill.errors import CheckFailed, GenerationConflict, PlatemillError, StageTimeout
+from platemill.errors import CheckFailed, GenerationConflict, StageTimeout
 from platemill.launch.deadlines import deadline
 from platemill.launch.heartbeat import Heartbeat
 from platemill.launch.night import new_run_id
@@ -40,10 +37,9 @@ from platemill.launch.progress import StageProgress
 from platemill.launch.retries import retried
 from platemill.launch.stages import Night
 from platemill.observe.run import observed
-from platemill.processes import end_with_parent
 from platemill.settings import load_settings
 
-__all__ = ["nightly", "run_prepared"]
+__all__ = ["nightly"]
 
 _Answer = TypeVar("_Answer")
 
@@ -286,35 +282,5 @@ def _report(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _exit(number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + number)
-
-
-def run_prepared(work: Callable[..., object], about: str | None) -> int:
-    """Run the flow of a run that a command prepared, in the process that it started for this.
-
-    Args:
-        work: the flow.
-        about: what ``--help`` says.
-
-    Returns:
-        The process's exit code, which says with ``error.json`` how the run ended.
-    """
-    parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--run-id", required=True, help="a run that a command prepared")
-    parser.add_argument("--parent", type=int, help="process to end with")
-    arguments = parser.parse_args()
-    # Prefect ends a flow as the signal was going to, and its server only if the interpreter exits.
-    signal.signal(signal.SIGTERM, _exit)
-    if arguments.parent is not None:
-        # Whoever asked for the run may be killed; nothing of it shall go on unseen.
-        end_with_parent(signal.SIGTERM, arguments.parent)
-    try:
-        work(run_id=arguments.run_id)
-    except PlatemillError as error:
-        return error.exit_code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(ended_in_time(lambda: run_prepared(nightly, __doc__)))
+    sys.exit(run_prepared(nightly, __doc__))

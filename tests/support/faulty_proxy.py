@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from loopback_server import served
+
 FAULTS = (
     "500",  # the server breaks before it does anything
     "503",  # the server is too busy
@@ -60,15 +62,8 @@ def faulty_proxy(port: int, schedule: Schedule, late_seconds: float) -> Iterator
     class Handler(_Handler):
         upstream, plan, late = port, schedule, late_seconds
 
-    server = _Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served(Handler, _Server) as url:
+        yield url
 
 
 class _Server(ThreadingHTTPServer):

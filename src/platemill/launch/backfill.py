@@ -156,12 +156,16 @@ class Backfill:
             "generation": generation,
             "images_new": sum(part.images for part in self.parts),
             **summed,
-            "parts": self.rows(runs),
+            "parts": len(self.parts),
             "seconds": {"total": round(seconds, 3)},
         }
-        kept = {**summary, "parts": len(self.parts)}
-        write_json(runs / self.run_id / SUMMARY, kept)
-        return summary
+        write_json(runs / self.run_id / SUMMARY, summary)
+        return self.summary(runs)
+
+    def summary(self, runs: Path) -> dict[str, Any]:
+        """What ``finish`` wrote, with how the parts stand."""
+        kept = json.loads((runs / self.run_id / SUMMARY).read_text())
+        return {**kept, "parts": self.rows(runs)}
 
 
 def prepare(lead: Night, start: dt.date, end: dt.date, parallel: int) -> Backfill:

@@ -11,7 +11,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from typing import Any, Final
 
 from platemill.errors import ConfigurationError, PlatemillError
 from platemill.launch.backfill import Backfill, Part
-from platemill.launch.night import flow_failure
+from platemill.launch.night import flow_command, flow_failure
 from platemill.launch.stages import Night
 from platemill.settings import QUIET_ENVIRONMENT, Settings
 
@@ -55,7 +54,6 @@ def run_parts(
             what another try may mend. What the others did is published.
     """
     crew = _Crew(lead, settings, environment, module)
-    runs = lead.folder.parent
     waiting = deque(backfill.parts)
     try:
         while waiting or crew.running:
@@ -63,13 +61,13 @@ def run_parts(
                 crew.begin(waiting.popleft())
             if crew.is_hopeless:
                 waiting.clear()
-            tell(backfill.rows(runs))
+            tell(crew.rows(backfill))
             if crew.running:
                 time.sleep(_POLL_SECONDS)
             crew.look()
     finally:
         crew.end()
-        tell(backfill.rows(runs))
+        tell(crew.rows(backfill))
     if crew.failures:
         raise _worst(crew.failures, len(backfill.parts))
 
@@ -89,6 +87,8 @@ class _Crew:
             **environment,
         }
         self._module = module
+        self._runs = lead.folder.parent
+        self._over: dict[Part, dict[str, Any]] = {}
         self.running: dict[Part, subprocess.Popen[bytes]] = {}
         self.failures: dict[str, PlatemillError] = {}
 
@@ -99,11 +99,9 @@ class _Crew:
 
     def begin(self, part: Part) -> None:
         night = self._lead.part(part.run_id, part.days)
-        command = [sys.executable, "-m", self._module, "--run-id", part.run_id]
-        command += ["--parent", str(os.getpid())]
         with (night.folder / PART_LOG).open("wb") as log:
             self.running[part] = subprocess.Popen(
-                command,
+                flow_command(self._module, part.run_id),
                 cwd=self._project,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -111,14 +109,19 @@ class _Crew:
                 stderr=subprocess.STDOUT,
             )
 
+    def rows(self, backfill: Backfill) -> list[dict[str, Any]]:
+        """How all parts stand; of those that are over nothing is read again."""
+        return [self._over.get(part) or part.row(self._runs) for part in backfill.parts]
+
     def look(self) -> None:
         """Note who has ended, and how."""
         for part, process in [*self.running.items()]:
             if process.poll() is None:
                 continue
             del self.running[part]
+            self._over[part] = part.row(self._runs)
             if process.returncode:
-                folder = self._lead.folder.parent / part.run_id
+                folder = self._runs / part.run_id
                 self.failures[part.run_id] = flow_failure(folder, process.returncode)
 
     def end(self) -> None:

@@ -7,14 +7,12 @@ seconds; everything else is the flow ``flows.backfill``, in a process of its own
 from __future__ import annotations
 
 import datetime as dt
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
 from rich.console import Console
 
-from platemill.lake import open_lake
-from platemill.launch.backfill import Backfill, prepare
+from platemill.launch.backfill import prepare
 from platemill.launch.heartbeat import Heartbeat
 from platemill.launch.night import new_run_id, prepared, run_flow
 from platemill.launch.stages import Night
@@ -50,7 +48,6 @@ def run_backfill(
         ConfigurationError: an archive or a setting is wrong.
         PlatemillError: what the worst part ended with; what the others did is published.
     """
-    began = time.monotonic()
     lead = Night.new(settings, new_run_id(), archives, frozenset(days))
     with recorded(settings, lead.run_id):
         with Heartbeat(lead.folder, settings.lease_seconds) as heart:
@@ -58,13 +55,7 @@ def run_backfill(
                 prepared(lead, console)
                 asked = prepare(lead, days[0], days[-1], parallel)
                 if not asked.parts:
-                    return _finish(settings, asked, began)
+                    return asked.finish(settings.runs, lead.generation(), lead.elapsed())
             heart.leave()
         run_flow(settings, FLOW, lead.folder)
-    return _finish(settings, asked, began)
-
-
-def _finish(settings: Settings, asked: Backfill, began: float) -> dict[str, Any]:
-    current = open_lake(settings).current()
-    number = current.number if current else None
-    return asked.finish(settings.runs, number, time.monotonic() - began)
+    return asked.summary(settings.runs)

@@ -31,7 +31,15 @@ from platemill.observe.run import recorded
 from platemill.processes import adopt_orphans
 from platemill.settings import QUIET_ENVIRONMENT, Settings
 
-__all__ = ["flow_environment", "flow_failure", "new_run_id", "prepared", "run_flow", "run_night"]
+__all__ = [
+    "flow_command",
+    "flow_environment",
+    "flow_failure",
+    "new_run_id",
+    "prepared",
+    "run_flow",
+    "run_night",
+]
 
 FLOW = "flows.nightly"
 
@@ -116,6 +124,11 @@ def flow_environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def flow_command(module: str, run_id: str) -> list[str]:
+    """What runs the flow of a run that is prepared, in a process that ends with this one."""
+    return [sys.executable, "-m", module, "--run-id", run_id, "--parent", str(os.getpid())]
+
+
 def run_flow(settings: Settings, module: str, folder: Path) -> None:
     """Run the flow of a run that is prepared, in a process of its own, to its end.
 
@@ -127,14 +140,12 @@ def run_flow(settings: Settings, module: str, folder: Path) -> None:
     Raises:
         PlatemillError: whatever the flow ended with.
     """
-    command = [sys.executable, "-m", module, "--run-id", folder.name]
-    command += ["--parent", str(os.getpid())]
     # A flow that is killed cannot end what it started, Prefect's server for one: it comes to us.
     adopt_orphans()
     others = set(psutil.Process().children())
     # The flow's stdout joins our stderr: stdout is for the answer alone.
     process = subprocess.Popen(
-        command,
+        flow_command(module, folder.name),
         cwd=settings.project,
         env=flow_environment(settings),
         stdin=subprocess.DEVNULL,

@@ -560,10 +560,9 @@ class Night:
         records = self._records()
         seconds = self._seconds()
         busy = seconds.get("recognise", 0.0)
-        current = self._lake.current()
         summary: dict[str, Any] = {
             "run_id": self.run_id,
-            "generation": current.number if current else None,
+            "generation": self.generation(),
             "images_seen": inventory.seen,
             "images_new": plan.total,
             "images_deleted": plan.changes.deleted,
@@ -573,7 +572,7 @@ class Night:
             "images_per_second": round(plan.total / busy, 2) if busy else 0.0,
             **self._left.summary(),
             "costs": totals(rows_of_run(self._settings, self.folder)),
-            "seconds": {**seconds, "total": round(self._elapsed(), 3)},
+            "seconds": {**seconds, "total": round(self.elapsed(), 3)},
         }
         failpoint("night.summary.before")
         write_json(self.folder / SUMMARY, summary)
@@ -582,6 +581,11 @@ class Night:
             for name in PLAN_FILES:
                 (self.folder / name).unlink(missing_ok=True)
         return summary
+
+    def generation(self) -> int | None:
+        """The number of the newest generation; None before the first."""
+        current = self._lake.current()
+        return None if current is None else current.number
 
     def summary(self) -> dict[str, Any]:
         """What ``finish`` wrote."""
@@ -618,7 +622,8 @@ class Night:
             raise RuntimeError("facts() comes before the stages that read its draft")
         return self._draft
 
-    def _elapsed(self) -> float:
+    def elapsed(self) -> float:
+        """Seconds since it was asked for."""
         return (dt.datetime.now(dt.UTC) - self._request.started_at).total_seconds()
 
     def _seconds(self) -> dict[str, float]:
